@@ -1,13 +1,13 @@
 //! Starts gcr-push: reads the request, runs it, prints what went wrong, exits with its code.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use gcr_push::ci::console::Console;
 use gcr_push::ci::{log, output};
 use gcr_push::commands::interrupt;
-use gcr_push::config::cli::{self, Invocation};
-use gcr_push::diagnostics::Failure;
+use gcr_push::config::cli::{self, CliError, CommandLine, Invocation};
+use gcr_push::diagnostics::{ExitCode::Usage, Failure};
 use gcr_push::{Error, config};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -15,8 +15,22 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 fn main() -> ExitCode {
     forbid_core_dumps();
-    let console = config::console(std::env::vars_os(), &config::Disk);
-    match start(&console) {
+    let invocation = cli::parse(std::env::args_os());
+    let nothing = CommandLine::default();
+    let line = match &invocation {
+        Ok(Invocation::Run(line)) => line,
+        Ok(Invocation::Print(_)) | Err(_) => &nothing,
+    };
+    if let Ok(Invocation::Run(line)) = &invocation
+        && io::stdin().is_terminal()
+        && io::stderr().is_terminal()
+        && config::wants_usage(line, std::env::vars_os())
+    {
+        let _ = output::print(&mut io::stderr(), config::help::usage());
+        return (Usage as u8).into();
+    }
+    let console = config::console(line, std::env::vars_os(), &config::Disk);
+    match start(invocation, &console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let code = failure.exit_code() as u8;
@@ -45,9 +59,12 @@ fn forbid_core_dumps() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn start(console: &Console) -> Result<(), Failure<Error>> {
-    let word = match cli::parse(std::env::args_os()).map_err(Error::Cli)? {
-        Invocation::Run(word) => word,
+fn start(
+    invocation: Result<Invocation, CliError>,
+    console: &Console,
+) -> Result<(), Failure<Error>> {
+    let line = match invocation.map_err(Error::Cli)? {
+        Invocation::Run(line) => line,
         Invocation::Print(text) => {
             let printed = output::print(&mut io::stdout(), text);
             return Ok(printed.map_err(Error::Output)?);
@@ -59,6 +76,6 @@ fn start(console: &Console) -> Result<(), Failure<Error>> {
     }
     console.forget_earlier_results();
     let request =
-        config::request(word, std::env::vars_os(), &config::Disk).map_err(Error::Config)?;
+        config::request(&line, std::env::vars_os(), &config::Disk).map_err(Error::Config)?;
     gcr_push::run(request, io::stdout())
 }

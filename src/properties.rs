@@ -8,7 +8,7 @@ use std::path::Path;
 
 use futures_util::TryStreamExt as _;
 
-use crate::config::{self, FileSystem, VARIABLES};
+use crate::config::{self, CommandLine, FileSystem, VARIABLES};
 use crate::diagnostics::render::write_chain;
 use crate::diagnostics::sanitize::sanitize;
 use crate::image::{Content, Source};
@@ -73,7 +73,7 @@ pub fn config(bytes: &[u8]) {
             let (name, value) = (&line[..at], &line[at + 1..]);
             let is_secret = VARIABLES.iter().any(|variable| {
                 let upper = variable.name.to_uppercase();
-                variable.secret && name.ends_with(upper.as_bytes())
+                variable.is_secret() && name.ends_with(upper.as_bytes())
             });
             // A short value may be part of any message by chance.
             if is_secret && value.len() >= 20 {
@@ -83,7 +83,8 @@ pub fn config(bytes: &[u8]) {
             Some((owned(name), owned(value)))
         })
         .collect();
-    if let Err(error) = config::request(None, environment.into_iter(), &Nothing) {
+    if let Err(error) = config::request(&CommandLine::default(), environment.into_iter(), &Nothing)
+    {
         let mut rendered = Vec::new();
         let _ = write_chain(&mut rendered, &error, &[]);
         let rendered = String::from_utf8_lossy(&rendered);

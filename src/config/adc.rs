@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::credentials;
 use super::document::{decoded, read_text};
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::auth::credential_file;
 use crate::auth::{CredentialSource, GoogleCredential};
 use crate::diagnostics::sanitize::quoted;

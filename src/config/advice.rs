@@ -1,9 +1,9 @@
 //! Hints for a missing Google credential, which depend on the CI.
 
 use super::console::ci;
+use super::environment::Environment;
 use super::github_event;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::ci::Ci;
 
 const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \

@@ -1,11 +1,11 @@
 //! The options for applying a pull secret to a cluster.
 
+use super::environment::Environment;
 use super::fault::Faults;
 use super::kubernetes;
 use super::kubernetes_names::check_subdomain;
 use super::paths::Paths;
 use super::values::{boolean, list};
-use super::variables::Environment;
 use crate::commands::pull_secret::request::ApplyRequest;
 use crate::diagnostics::sanitize::quoted;
 

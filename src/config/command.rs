@@ -1,6 +1,8 @@
-//! The command word, from the command line or the variable `command`.
+//! The commands: their words, and what each takes on the command line.
 
 use std::str::FromStr;
+
+use super::variables::{VARIABLES, Variable};
 
 /// The name of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,32 +44,64 @@ impl CommandName {
         }
     }
 
-    /// The description of the command for `--help`.
-    pub fn meaning(self) -> &'static str {
+    /// The description of the command, in one line.
+    pub fn summary(self) -> &'static str {
         match self {
-            Self::Push => {
-                "push one image to one or many destinations, check it, and write the pull secret \
-                 if asked (the default)"
-            }
-            Self::Mirror => {
-                "copy many images from other registries, by the file `gcr-push.yaml`; an unchanged image \
-                 costs one or two requests"
-            }
-            Self::List => {
-                "list the images of a project, or with `name` the tags of an image, newest first, \
-                 with size, time and platforms"
-            }
-            Self::PullSecret => {
-                "write or apply the Kubernetes Secret that lets a cluster pull, and push nothing"
-            }
-            Self::Setup => {
-                "show what the Google side lacks: APIs, repository, accounts, roles; with `setup_apply` \
-                 make it, with `setup_remove` take it away"
-            }
-            Self::Doctor => {
-                "check all that can be checked before a push, and tell how to mend what is wrong"
-            }
+            Self::Push => "Push an image to one or more destinations, and check it",
+            Self::Mirror => "Copy many images from other registries, as a file says",
+            Self::List => "List the images of a project, or the tags of an image",
+            Self::PullSecret => "Make the Kubernetes Secret with which a cluster pulls",
+            Self::Setup => "Show what Google Cloud lacks for a push, create or remove it",
+            Self::Doctor => "Check everything that can be checked before a push",
         }
+    }
+
+    /// An example and what it does.
+    pub(super) fn example(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Push => (
+                "push image.tar gcr.io/acme/api:1.2",
+                "Push what `docker save` wrote:",
+            ),
+            Self::Mirror => (
+                "mirror gcr-push.yaml --dry-run",
+                "Show what a file would copy:",
+            ),
+            Self::List => ("list gcr.io/acme/api", "List the tags of an image:"),
+            Self::PullSecret => (
+                "pull-secret gcr-pull eu.gcr.io --pull-secret-file=-",
+                "Print the Secret for a host:",
+            ),
+            Self::Setup => (
+                "setup acme-prod --setup-github=acme/shop",
+                "Show what a repository on GitHub needs to push:",
+            ),
+            Self::Doctor => (
+                "doctor image.tar gcr.io/acme/api:1.2",
+                "Check a push before you make it:",
+            ),
+        }
+    }
+
+    /// The variables that the words after the command give.
+    pub fn words(self) -> Vec<&'static Variable> {
+        let names: &[&str] = match self {
+            Self::Push | Self::Doctor => &["image", "tags"],
+            Self::Mirror => &["config"],
+            Self::List => &["image"],
+            Self::PullSecret => &["pull_secret", "registry"],
+            Self::Setup => &["project_id", "registry"],
+        };
+        let variables = names.iter();
+        variables
+            .filter_map(|name| VARIABLES.iter().find(|variable| variable.name == *name))
+            .collect()
+    }
+
+    /// The variables that the command uses, in the order of the table.
+    pub fn variables(self) -> impl Iterator<Item = &'static Variable> {
+        let all = VARIABLES.iter();
+        all.filter(move |variable| variable.commands.contains(&self))
     }
 }
 

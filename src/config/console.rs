@@ -4,10 +4,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::CommandLine;
+use super::environment::{self, Environment};
 use super::fault::Faults;
 use super::paths::{FileSystem, Paths};
 use super::values::word;
-use super::variables::{self, Environment};
 use crate::ci::console::Console;
 use crate::ci::{Ci, LogFormat};
 
@@ -18,6 +19,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Reads the settings. A value that cannot be parsed counts as absent, and [`super::request`]
 /// reports it.
 pub fn console(
+    line: &CommandLine,
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: &dyn FileSystem,
 ) -> Console {
@@ -30,11 +32,20 @@ pub fn console(
             no_color = !value.is_empty();
         }
     });
-    let environment = variables::read(environment, &mut Faults::default());
+    let environment = environment::read(line, environment, &mut Faults::default());
     let mut console = of(&environment, &Paths::new(&environment, files));
     console.level = level;
     console.no_color = no_color;
     console
+}
+
+/// True if the user needs the usage more than an error: nothing is given, and no CI runs this.
+pub fn wants_usage(
+    line: &CommandLine,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> bool {
+    let environment = environment::read(line, environment, &mut Faults::default());
+    line.is_empty() && ci(&environment).is_none() && environment.is_unset
 }
 
 /// Builds the settings from variables that are read already, without `RUST_LOG` and `NO_COLOR`.

@@ -3,9 +3,9 @@
 
 use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{ObjectDocument, document, looks_like_a_path};
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Environment;
 use super::workload_identity;
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::key::{KeyError, ServiceAccountKey};

@@ -2,8 +2,8 @@
 
 use url::Url;
 
+use super::environment::Environment;
 use super::fault::Faults;
-use super::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::DaemonImage;
 use crate::image::location::EngineAddress;

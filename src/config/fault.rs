@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::CommandName;
+use super::help::with_long_flags;
 use super::paths::PathFault;
 use super::values::boolean;
 use super::variables::VARIABLES;
@@ -15,16 +17,26 @@ use crate::oci::reference::ReferenceError;
 /// An invalid request, with all of its faults.
 #[derive(Debug)]
 pub struct ConfigError {
+    command: CommandName,
     faults: Vec<Fault>,
     hints: Vec<String>,
+}
+
+/// The name under which a user sets a variable.
+#[derive(Clone, Debug)]
+pub(super) enum TypedName {
+    /// A flag or a word of the command line.
+    Argument(String),
+    /// An environment variable.
+    Variable(String),
 }
 
 #[derive(Debug)]
 struct Fault {
     /// The name in the table or, for another tool's variable, in the environment.
     variable: String,
-    /// The name in the environment, if it is different.
-    typed: Option<String>,
+    /// The name that the user typed, if it is different.
+    typed: Option<TypedName>,
     text: String,
     missing: bool,
 }
@@ -36,7 +48,10 @@ impl Diagnostic for ConfigError {
 
     fn hints(&self) -> Vec<String> {
         if self.hints.is_empty() {
-            vec!["`gcr-push --help` tells what every variable means".to_owned()]
+            let command = self.command.word();
+            vec![format!(
+                "`gcr-push {command} --help` describes every variable"
+            )]
         } else {
             self.hints.clone()
         }
@@ -60,9 +75,13 @@ impl fmt::Display for ConfigError {
             write!(formatter, "{count} {noun} cannot be used")?;
         }
         for fault in &self.faults {
-            write!(formatter, "\n`{}`: {}", fault.variable, fault.text)?;
-            if let Some(typed) = &fault.typed {
-                write!(formatter, " ({typed})")?;
+            let (variable, text) = (&fault.variable, &fault.text);
+            match &fault.typed {
+                Some(TypedName::Argument(name)) => write!(formatter, "\n`{name}`: {text}")?,
+                Some(TypedName::Variable(name)) => {
+                    write!(formatter, "\n`{variable}`: {text} ({name})")?;
+                }
+                None => write!(formatter, "\n`{variable}`: {text}")?,
             }
         }
         Ok(())
@@ -84,13 +103,13 @@ fn in_words(count: usize) -> String {
 pub(super) struct Faults {
     faults: Vec<Fault>,
     hints: Vec<String>,
-    typed: HashMap<&'static str, String>,
+    typed: HashMap<&'static str, TypedName>,
 }
 
 impl Faults {
-    /// Records the name under which a variable is, or would be, set in the environment.
-    pub(super) fn typed(&mut self, variable: &'static str, environment: String) {
-        self.typed.insert(variable, environment);
+    /// Records the name under which a variable is, or would be, set.
+    pub(super) fn typed(&mut self, variable: &'static str, name: TypedName) {
+        self.typed.insert(variable, name);
     }
 
     /// Reports a value that cannot be used. `text` is the reason and never quotes a secret.
@@ -164,8 +183,14 @@ impl Faults {
         }
     }
 
-    /// Returns `read` if there is no fault. It is never `None` without a fault.
-    pub(super) fn check<T>(mut self, read: Option<T>) -> Result<T, ConfigError> {
+    /// Returns `read` if there is no fault. It is never `None` without a fault. `in_flags` says
+    /// whether the user gives flags, which the messages then name instead of variables.
+    pub(super) fn check<T>(
+        mut self,
+        read: Option<T>,
+        command: CommandName,
+        in_flags: bool,
+    ) -> Result<T, ConfigError> {
         if let (true, Some(read)) = (self.faults.is_empty(), read) {
             return Ok(read);
         }
@@ -174,7 +199,14 @@ impl Faults {
             let place = VARIABLES.iter().position(|v| v.name == fault.variable);
             place.unwrap_or(VARIABLES.len())
         });
+        if in_flags {
+            let texts = self.faults.iter_mut().map(|fault| &mut fault.text);
+            for text in texts.chain(&mut self.hints) {
+                *text = with_long_flags(text);
+            }
+        }
         Err(ConfigError {
+            command,
             faults: self.faults,
             hints: self.hints,
         })

@@ -1,7 +1,7 @@
 //! The repositories of GitHub and GitLab that may push without a key: their names and, if set,
 //! their numeric IDs.
 
-use super::variables::Environment;
+use super::environment::Environment;
 use crate::commands::setup::request::Forge;
 use crate::commands::setup::request::ForgeIds;
 use crate::commands::setup::request::ForgeKind;

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::console::ci;
+use super::environment::Environment;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::ci::Ci;
 
 /// The event that started this run, if runs of that kind get secrets. `None` if they do not, or if

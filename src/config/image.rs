@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::daemon;
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::ArchiveKind;
 use crate::image::location::ImageOrigin;

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::document::{looks_like_a_path, read_text};
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::diagnostics::sanitize::base64;
 use crate::kubernetes::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 

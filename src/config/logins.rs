@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::document::{decoded, document, looks_like_a_path, read_text};
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::auth::docker_config::{DockerConfig, DockerConfigError};
 use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
 use crate::diagnostics::sanitize::quoted;

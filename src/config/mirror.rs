@@ -6,9 +6,9 @@ pub(super) mod shard;
 
 use std::io;
 
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::commands::mirror::{MirrorDestination, MirrorFile};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;

@@ -13,6 +13,7 @@ mod daemon;
 mod damage;
 pub mod defaults;
 mod document;
+mod environment;
 pub(crate) mod fault;
 mod forges;
 pub mod github_event;
@@ -43,12 +44,13 @@ use crate::commands::pull_secret::request::PullSecretRequest;
 use crate::commands::push::PushRequest;
 use crate::commands::setup::SetupRequest;
 
+pub use cli::CommandLine;
 pub use command::{CommandName, UnknownCommand};
-pub use console::console;
+pub use console::{console, wants_usage};
 pub use fault::ConfigError;
 pub use parse::request;
 pub use paths::{Disk, FileSystem};
-pub use variables::{VARIABLES, Variable, VariableGroup};
+pub use variables::{Form, VARIABLES, Variable, VariableGroup};
 
 /// The request of a run, complete and without contradictions. Nothing is left to parse, and no
 /// other module reads the environment.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
+use super::environment::Environment;
 use super::fault::Faults;
 use super::paths::Paths;
 use super::values::{duration, list, number};
-use super::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Proxies, RateLimiters};

@@ -13,15 +13,15 @@ use crate::commands::push::PushRequest;
 use crate::oci::platform::PlatformError;
 use crate::push::compress::Method;
 
+use super::environment::{self, Environment};
 use super::fault::{ConfigError, Faults};
 use super::paths::{FileSystem, Paths};
 use super::pull_secret::{PushContext, pull_secret};
 use super::setup::setup;
 use super::values::{any_of, list, number, word};
-use super::variables::{self, Environment};
 use super::{
-    Command, CommandName, Request, adc, advice, console, credentials, defaults, github_event,
-    image, logins, mirror, network, targets,
+    Command, CommandLine, CommandName, Request, adc, advice, console, credentials, defaults,
+    github_event, image, logins, mirror, network, targets,
 };
 use crate::auth::SignIn;
 use crate::auth::google::metadata::MetadataServer;
@@ -41,23 +41,23 @@ use crate::push::tag_policy::ExistingTag;
 use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
 
-/// Reads the whole request. `argument` is the command word of the command line, which takes
-/// precedence over the variable `command`.
+/// Reads the whole request. What the command line gives takes precedence.
 ///
 /// # Errors
 ///
 /// With every fault that can be found without the network and without opening the image.
 pub fn request(
-    argument: Option<CommandName>,
+    line: &CommandLine,
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: &dyn FileSystem,
 ) -> Result<Request, ConfigError> {
     let mut faults = Faults::default();
-    let environment = variables::read(environment, &mut faults);
+    let environment = environment::read(line, environment, &mut faults);
     let paths = Paths::new(&environment, files);
     let ci = console::ci(&environment);
     credentials::register_secrets(&environment, &paths);
-    let command = command(argument, &environment, &mut faults);
+    let name = command(line.command, &environment, &mut faults);
+    let command = name;
 
     let image = match command {
         CommandName::Push => image::image(&environment, &paths, &mut faults),
@@ -241,7 +241,7 @@ pub fn request(
             files,
         }))),
     };
-    let command = faults.check(command)?;
+    let command = faults.check(command, name, line.has_values())?;
     Ok(Request { command, timeout })
 }
 

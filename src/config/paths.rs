@@ -8,7 +8,7 @@
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
-use super::variables::Environment;
+use super::environment::Environment;
 
 /// Access to the files that variables name; tests implement it without a disk.
 pub trait FileSystem {

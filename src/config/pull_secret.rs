@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::apply::{apply_request, without_apply};
+use super::environment::Environment;
 use super::fault::Faults;
 use super::kubernetes_names::{check_label, check_label_key, check_label_value, check_subdomain};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::variables::Environment;
 use super::{CommandName, credentials};
 use crate::auth::GoogleCredential;
 use crate::ci::Ci;

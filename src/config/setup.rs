@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
+use super::environment::Environment;
 use super::fault::Faults;
 use super::forges::{github, gitlab};
 use super::paths::Paths;
 use super::values::{boolean, list, word};
-use super::variables::Environment;
 use crate::ci::output::ResultFiles;
 use crate::commands::session::Session;
 use crate::commands::setup::request::Backend;

@@ -1,8 +1,8 @@
 //! Destinations: full references, and tags in a repository that is built from its parts.
 
+use super::environment::{Environment, PROJECT};
 use super::fault::Faults;
 use super::values::list;
-use super::variables::{Environment, PROJECT};
 use super::{CommandName, defaults};
 use crate::auth::{CredentialSource, GoogleCredential};
 use crate::commands::list::ListTarget;

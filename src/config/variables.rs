@@ -1,17 +1,13 @@
-//! The table of all variables: names, descriptions, which are secret, and their raw values.
-//!
-//! `--help`, `action.yml` and `docs/variables.md` are generated from this table or checked against
-//! it. This module only collects the values; the other modules of `config` parse them.
+//! The table of all variables. From it come the flags, `--help`, completions, the inputs of
+//! `action.yml` and the tables of `docs/variables.md`.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
+use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::document::{decoded, looks_like_a_path};
-use super::fault::Faults;
-use crate::diagnostics::nearest::nearest;
-use crate::diagnostics::sanitize::looks_secret;
+use super::CommandName::{self, Doctor, List, Mirror, PullSecret, Push, Setup};
+use super::environment::OURS;
+use super::values::any_of;
 
 /// A group of variables, in the order of `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +28,17 @@ pub enum VariableGroup {
     List,
     /// The command `setup`.
     Setup,
-    /// Concurrency, timeouts, compression and other behaviour.
+    /// Concurrency, compression and other behaviour.
     Behaviour,
+    /// Timeouts, limits and certificates of every connection.
+    Network,
     /// Files with the results of the run.
     Results,
 }
 
 impl VariableGroup {
     /// Every group, in the order of `--help`.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Image,
         Self::Target,
         Self::Credentials,
@@ -50,6 +48,7 @@ impl VariableGroup {
         Self::List,
         Self::Setup,
         Self::Behaviour,
+        Self::Network,
         Self::Results,
     ];
 
@@ -65,35 +64,165 @@ impl VariableGroup {
             Self::List => "List",
             Self::Setup => "Setup",
             Self::Behaviour => "Behaviour",
+            Self::Network => "Network",
             Self::Results => "Results",
         }
     }
 }
 
+/// The form of a variable's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Items, separated by newlines or commas; the word for one item in help.
+    List(&'static str),
+    /// `true` or `false`.
+    Switch,
+    /// A duration such as `90s`, within bounds in seconds.
+    Duration(u64, u64),
+    /// A whole number within bounds.
+    Count(u32, u32),
+    /// The path of a file.
+    Path,
+    /// A text that is never shown and has no flag.
+    Secret,
+    /// An image.
+    Reference,
+    /// Any other text; the word for it in help.
+    Text(&'static str),
+    /// One of these words. The first one is the default.
+    Words(&'static [&'static str]),
+}
+
+impl Form {
+    /// What stands for the value in help. Empty for a switch.
+    pub(super) fn placeholder(self) -> String {
+        match self {
+            Self::List(item) => format!("{item},..."),
+            Self::Switch => String::new(),
+            Self::Duration(..) => "DURATION".to_owned(),
+            Self::Count(..) => "NUMBER".to_owned(),
+            Self::Path => "FILE".to_owned(),
+            Self::Secret => "SECRET".to_owned(),
+            Self::Reference => "IMAGE".to_owned(),
+            Self::Text(word) => word.to_owned(),
+            Self::Words(words) => words.join("|"),
+        }
+    }
+
+    /// A sentence with the allowed values. Empty if the description has them.
+    fn sentence(self) -> String {
+        match self {
+            Self::List(_) => "Separate several with commas or newlines.".to_owned(),
+            Self::Switch => "Values: `true` or `false`.".to_owned(),
+            Self::Duration(from, to) => {
+                let (from, to) = (duration_text(from), duration_text(to));
+                format!("A duration such as `90s`, from `{from}` to `{to}`.")
+            }
+            Self::Count(from, to) => format!("A number from {from} to {to}."),
+            Self::Words(words) => format!("Values: {}.", any_of(words)),
+            Self::Path | Self::Secret | Self::Reference | Self::Text(_) => String::new(),
+        }
+    }
+}
+
+fn duration_text(seconds: u64) -> String {
+    if seconds > 0 && seconds.is_multiple_of(HOUR) {
+        format!("{}h", seconds / HOUR)
+    } else {
+        format!("{seconds}s")
+    }
+}
+
 /// One variable: `INPUT_X` for a GitHub action, `GCR_PUSH_X` everywhere else.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variable {
     /// The name in lower case, as the input of the action.
     pub name: &'static str,
-    /// The description: form, example, default, and which variables it excludes or needs.
-    pub meaning: &'static str,
     /// The group in `--help`.
     pub group: VariableGroup,
+    /// The form of its value.
+    pub form: Form,
+    /// The commands that use it.
+    pub commands: &'static [CommandName],
+    /// The default, as Markdown. Empty if there is none, or if it follows from the form.
+    pub default: &'static str,
+    /// The variables without which it does nothing.
+    pub needs: &'static [&'static str],
+    /// The variables that exclude it.
+    pub excludes: &'static [&'static str],
+    /// The description. Its first sentence is short.
+    pub description: &'static str,
+}
+
+impl Variable {
     /// True if the value is never shown.
-    pub secret: bool,
+    pub fn is_secret(&self) -> bool {
+        self.form == Form::Secret
+    }
+
+    /// The flag. `None` for a secret, because everyone can list the arguments of processes.
+    pub fn flag(&self) -> Option<String> {
+        (!self.is_secret()).then(|| format!("--{}", self.name.replace('_', "-")))
+    }
+
+    /// The name of the environment variable.
+    pub fn environment_name(&self) -> String {
+        format!("{OURS}{}", self.name.to_ascii_uppercase())
+    }
+
+    /// The first sentence of the description, without its full stop.
+    pub fn summary(&self) -> &'static str {
+        let first = self.description.split(". ").next();
+        first.unwrap_or_default().trim_end_matches('.')
+    }
+
+    /// The default, as Markdown. Empty if there is none.
+    pub fn default_text(&self) -> Cow<'static, str> {
+        match self.form {
+            _ if !self.default.is_empty() => self.default.into(),
+            Form::Switch => "`false`".into(),
+            Form::Words([first, ..]) => format!("`{first}`").into(),
+            _ => "".into(),
+        }
+    }
+
+    /// The description, the allowed values, and the variables that it needs or excludes.
+    pub fn meaning(&self) -> String {
+        let relation = |verb: &str, names: &[&str]| match names {
+            [] => String::new(),
+            names => format!("{verb} {}.", all_of(names)),
+        };
+        let mut sentences = vec![
+            self.description.to_owned(),
+            self.form.sentence(),
+            relation("Needs", self.needs),
+            relation("Excludes", self.excludes),
+        ];
+        sentences.retain(|sentence| !sentence.is_empty());
+        sentences.join(" ")
+    }
+}
+
+fn all_of(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(" and ")
 }
 
 /// Generates the table and the struct with one field for each row, so that both have the same
 /// names.
 macro_rules! variables {
-    ($($group:ident { $($name:ident $(($secret:ident))?: $meaning:literal;)* })*) => {
+    ($($group:ident { $($name:ident: $form:expr, $commands:expr, {
+        $($key:ident: $value:expr),* $(,)?
+    })* })*) => {
         /// Every variable of gcr-push, group by group.
         pub const VARIABLES: &[Variable] = &[$($(
             Variable {
                 name: stringify!($name),
-                meaning: $meaning,
                 group: VariableGroup::$group,
-                secret: variables!(@is_secret $($secret)?),
+                form: $form,
+                commands: $commands,
+                $($key: $value,)*
+                ..BLANK
             },
         )*)*];
 
@@ -103,391 +232,321 @@ macro_rules! variables {
             $($(pub(super) $name: Option<String>,)*)*
         }
     };
-    (@is_secret secret) => { true };
-    (@is_secret) => { false };
 }
+
+const BLANK: Variable = Variable {
+    name: "",
+    group: VariableGroup::Image,
+    form: Form::Switch,
+    commands: &[],
+    default: "",
+    needs: &[],
+    excludes: &[],
+    description: "",
+};
+
+const ALL: &[CommandName] = &CommandName::ALL;
+/// The commands that sign in to registries.
+const REGISTRIES: &[CommandName] = &[Push, Mirror, List, PullSecret, Doctor];
+/// The commands whose registries are named by variables.
+const TARGETS: &[CommandName] = &[Push, List, PullSecret, Setup, Doctor];
+/// The commands that may make a pull secret.
+const SECRET: &[CommandName] = &[Push, Mirror, PullSecret];
+
+const HOUR: u64 = 3600;
 
 variables! {
     Image {
-        image: "The image to push: `docker-archive:PATH[:REF]` (what `docker save` writes), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, `docker://REF` (an image in a registry, as is a bare `HOST/NAME:TAG`), `docker-daemon:REF` (an image that a Docker engine holds), a bare path, told apart by its content, or `-` for an archive on standard input, which may stand for PATH too; REF picks one of several images, as in `docker-archive:out/image.tar:app:1.2`. With `list` the image, or the folder of images, of a registry that is shown.";
-        platforms: "List of the platforms of a multi-platform image to push, such as `linux/amd64, linux/arm64/v8`, or with a version `windows/amd64:10.0.17763`; one makes it a plain image, several a smaller index; default `all`.";
-        attestations: "What is done to the attestations that BuildKit adds to an index (provenance, SBOM): `keep` or `strip`; default `keep`, but for one platform that is asked for alone.";
-        referrers: "`true` carries along what refers to the image and to each platform of it: signatures, SBOMs and attestations, by the referrers API, its fallback tag, or cosign's tags; from a registry, an OCI layout or an OCI archive; default `false`.";
+        image: Form::Reference, &[Push, List, Doctor], {
+            description: "Image to push, or for `list` the one to show. In a file or folder: `docker-archive:PATH[:REF]` (the output of `docker save`), `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`, or a bare path, whose content decides. In a registry: `HOST/NAME:TAG` or `docker://REF`. In a Docker engine: `docker-daemon:REF`. On standard input: `-`, also in place of PATH. REF selects one of several images, as in `docker-archive:out/image.tar:app:1.2`. `list` takes an image, or a folder of images, in a registry. Required by `push`.",
+        }
+        platforms: Form::List("PLATFORM"), &[Push, Doctor], {
+            default: "`all`",
+            description: "Platforms of a multi-platform image to push. Examples are `linux/amd64, linux/arm64/v8`, or with a version `windows/amd64:10.0.17763`. One platform makes a plain image, several make a smaller index.",
+        }
+        attestations: Form::Words(&["keep", "strip"]), &[Push, Mirror], {
+            default: "`keep`; `strip` if you ask for one platform",
+            description: "Whether to push BuildKit's attestations. BuildKit adds them (provenance, SBOM) to an index.",
+        }
+        referrers: Form::Switch, &[Push], {
+            description: "Also copy signatures, SBOMs and attestations. gcr-push copies all that refers to the image or to one of its platforms, found by the referrers API, its fallback tag, or cosign's tags. The image has to be in a registry, an OCI layout or an OCI archive.",
+        }
     }
     Target {
-        tags: "List of destinations: full references such as `gcr.io/acme/api:1.2`, as docker/metadata-action prints them, or with `@` in place of the tag, by digest alone; or tags without `/` such as `1.2`, which go to `name` at each `registry`; default the tags inside the image, else `latest`.";
-        registry: "List of hosts for tags without `/`: `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`, `LOCATION-docker.pkg.dev`, or any other registry such as `registry.example.com:5000`; default `gcr.io`.";
-        project_id: "Google Cloud project of the destination, such as `acme-prod`; default the project of `credentials_json`, then GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT, CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID.";
-        repository: "Artifact Registry repository, such as `containers`; needed on `pkg.dev` hosts, but for `list`, and only there.";
-        name: "Name of the image below project and repository, such as `api` or `team/api`; default the name inside the image.";
-        best_effort: "List of destinations whose failure is reported but fails nothing, and which the others do not wait for: hosts such as `mirror.example.com`, or references of `tags`; default none.";
-        existing_tag: "What is done to a tag that is there with another digest: `overwrite` (default), `keep` (the tag stays) or `fail`; a tag that is there with the same digest is success, and is not put again.";
+        tags: Form::List("DESTINATION"), &[Push, List, PullSecret, Doctor], {
+            default: "the tags inside the image, else `latest`",
+            description: "Destinations, as full references or tags. A full reference is `gcr.io/acme/api:1.2`, as docker/metadata-action prints it; with `@` in place of the tag, gcr-push pushes by digest only. A tag without `/`, such as `1.2`, goes to `name` at each `registry`.",
+        }
+        registry: Form::List("HOST"), TARGETS, {
+            default: "`gcr.io`",
+            description: "Registries for tags without a host. `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io`, `LOCATION-docker.pkg.dev`, or any other such as `registry.example.com:5000`. Not allowed if every item of `tags` is a full reference.",
+        }
+        project_id: Form::Text("PROJECT"), TARGETS, {
+            default: "the project of `credentials_json`, then the first that is set of GOOGLE_CLOUD_PROJECT, GCP_PROJECT, GCLOUD_PROJECT, CLOUDSDK_PROJECT, CLOUDSDK_CORE_PROJECT, GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID",
+            description: "Google Cloud project of the destination. An example is `acme-prod`.",
+        }
+        repository: Form::Text("NAME"), TARGETS, {
+            description: "Artifact Registry repository. An example is `containers`. Required for `pkg.dev` hosts of `registry`, except by `list`. Not allowed for other hosts.",
+        }
+        name: Form::Text("NAME"), &[Push, List, PullSecret, Doctor], {
+            default: "the name inside the image",
+            description: "Name of the image in the project. On `pkg.dev` hosts, its name in the repository. Examples are `api` and `team/api`.",
+        }
+        best_effort: Form::List("DESTINATION"), &[Push], {
+            default: "none",
+            description: "Destinations that may fail. gcr-push reports the failure, but the run succeeds, and the other destinations do not wait. Hosts such as `mirror.example.com`, or references of `tags`.",
+        }
+        existing_tag: Form::Words(&["overwrite", "keep", "fail"]), &[Push, Mirror], {
+            description: "What to do with a tag of another image. `overwrite` moves the tag, `keep` leaves it, `fail` fails the run. If the tag has the same digest already, that is success, and gcr-push does not write it again.",
+        }
     }
     Credentials {
-        credentials_json (secret): "Service-account key, or any other credential file of Google's: its JSON, base64 of it, or a path; it buys a short-lived token, and only that goes to the registry. Excludes `access_token` and `workload_identity_provider`; default what the environment has: GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_GHA_CREDS_PATH, CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE, gcloud's application-default credentials, the machine's own account.";
-        access_token (secret): "A ready OAuth access token for Google's registries, as `gcloud auth print-access-token` prints it. Excludes `credentials_json` and `workload_identity_provider`.";
-        workload_identity_provider: "Keyless: the provider that takes the CI's OIDC token, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`. Excludes `credentials_json` and `access_token`.";
-        service_account: "Service account to act as, such as `ci@acme-prod.iam.gserviceaccount.com`; default none, the identity itself has the rights. Needs `workload_identity_provider`.";
-        oidc_token (secret): "The CI's OIDC token, as text or as the path of a file, as GitLab's `id_tokens` give it; default GitHub's, which is asked for. Needs `workload_identity_provider`.";
-        docker_config (secret): "Logins for registries that are not Google's: the text of a Docker `config.json`, base64 of it, or a path to it or to its directory; default DOCKER_AUTH_CONFIG, `$DOCKER_CONFIG/config.json` or else `~/.docker/config.json`, and REGISTRY_AUTH_FILE, then CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on CI_REGISTRY.";
-        username: "User name for the destination that is not Google's, and for no other registry; with several, `docker_config` holds their logins. Needs `password`.";
-        password (secret): "Password or token for the destination that is not Google's, and for no other registry. Needs `username`.";
-        source_username: "User name for the registry of `image`, and for no other. Needs `source_password`.";
-        source_password (secret): "Password or token for the registry of `image`, and for no other. Needs `source_username`.";
-        github_token (secret): "GitHub's token, for `ghcr.io` and no other registry, and for `setup` to ask GitHub for a repository's numbers; default none, and in the GitHub action the job's own.";
-        missing_credentials: "What is done where there is no credential at all for a Google host, as in a pull request of a fork: `fail` (default), or `skip`: the image is checked, what would be pushed is printed, and the run succeeds.";
+        credentials_json: Form::Secret, ALL, {
+            default: "what the environment has: GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_GHA_CREDS_PATH, CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE, gcloud's application-default credentials, then the account of the machine",
+            excludes: &["access_token", "workload_identity_provider"],
+            description: "Service-account key, or another credential file. Every credential file of Google's works: its JSON, base64 of it, or a path to it. gcr-push gets a short-lived token with it, and the registry sees only the token.",
+        }
+        access_token: Form::Secret, ALL, {
+            excludes: &["credentials_json", "workload_identity_provider"],
+            description: "OAuth access token for Google's registries. `gcloud auth print-access-token` prints one.",
+        }
+        workload_identity_provider: Form::Text("PROVIDER"), ALL, {
+            excludes: &["credentials_json", "access_token"],
+            description: "Provider for a sign-in without a key. It accepts the CI's OIDC token: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`. On GitHub, the job needs `permissions: id-token: write`.",
+        }
+        service_account: Form::Text("EMAIL"), ALL, {
+            default: "none: the identity itself has the rights",
+            needs: &["workload_identity_provider"],
+            description: "Service account to act as. An example is `ci@acme-prod.iam.gserviceaccount.com`.",
+        }
+        oidc_token: Form::Secret, ALL, {
+            default: "GitHub's own, which gcr-push requests",
+            needs: &["workload_identity_provider"],
+            description: "OIDC token of the CI, as text or as a file. GitLab makes it with `id_tokens`. The value is the token, or a path to it.",
+        }
+        docker_config: Form::Secret, REGISTRIES, {
+            default: "DOCKER_AUTH_CONFIG, `config.json` in the directory DOCKER_CONFIG or else in `~/.docker`, and REGISTRY_AUTH_FILE; then CI_REGISTRY_USER and CI_REGISTRY_PASSWORD for CI_REGISTRY",
+            description: "Logins for registries that are not Google's. The text of a Docker `config.json`, base64 of it, or a path to it or to its directory. gcr-push runs credential helpers that are on PATH.",
+        }
+        username: Form::Text("NAME"), REGISTRIES, {
+            needs: &["password"],
+            description: "User at the destination that is not Google's. No other registry gets it. For several such destinations, use `docker_config`.",
+        }
+        password: Form::Secret, REGISTRIES, {
+            needs: &["username"],
+            description: "Password or token of `username`. No other registry gets it.",
+        }
+        source_username: Form::Text("NAME"), &[Push, Doctor], {
+            needs: &["source_password"],
+            description: "User at the registry of `image`. No other registry gets it.",
+        }
+        source_password: Form::Secret, &[Push, Doctor], {
+            needs: &["source_username"],
+            description: "Password or token of `source_username`. No other registry gets it.",
+        }
+        github_token: Form::Secret, ALL, {
+            default: "none; in the GitHub action, the job's own",
+            description: "GitHub's token, for `ghcr.io` and for `setup`. No other registry gets it. `setup` asks GitHub with it for the numbers of a repository.",
+        }
+        missing_credentials: Form::Words(&["fail", "skip"]), &[Push, Mirror], {
+            description: "What to do without a credential for Google. A pull request of a fork has none. `skip` checks the image, prints what it would push, and succeeds. An incomplete credential always fails.",
+        }
     }
     Verify {
-        verify: "How the result is checked: `listing` (default: by digest, by tag, and by the registry's own listing), `blobs` (every blob is read back and hashed as well) or `off`.";
+        verify: Form::Words(&["listing", "blobs", "off"]), &[Push, Mirror], {
+            description: "How to check the result. `listing` checks by digest, by tag, and by the registry's own list. `blobs` also reads back and hashes every blob.",
+        }
     }
     PullSecret {
-        pull_secret: "Name of a Kubernetes Secret, such as `gcr-pull`, with which a cluster pulls what was pushed; it is written to `pull_secret_file`, applied by `pull_secret_apply`, or both, after it was shown to pull; default none.";
-        pull_secret_namespaces: "List of namespaces, such as `staging, production`, that each get the Secret; default one Secret without a namespace, applied to the one that is current. Needs `pull_secret`.";
-        pull_secret_labels: "List of labels for the Secret, such as `team=shop, app.kubernetes.io/part-of=shop`; default none. Needs `pull_secret`.";
-        pull_secret_credentials_json (secret): "Service-account key that goes into the pull secret, of an account that may only read: its JSON, base64 of it, or a path; default, where this run signs in without a key, a token that works for an hour at most. Needs `pull_secret`.";
-        pull_secret_allow_push_key: "`true` puts the pushing key of `credentials_json` into the pull secret when no other is given, and the logins of `docker_config` for registries that are not Google's, and so lets everyone who reads the Secret push; default `false`. Needs `pull_secret`.";
-        pull_secret_file: "File for the pull secret, such as `pull-secret.yaml`, readable by its owner alone; or `-` for standard output, which is refused under a CI, because logs are kept; no default. Needs `pull_secret`.";
-        pull_secret_format: "Form of what is written: `yaml` (default) or `json`, as kubectl prints a Secret, or `dockerconfigjson`, the login file in it alone. Needs `pull_secret_file`.";
-        pull_secret_apply: "`true` applies the pull secret to a cluster, which needs no kubectl; default `false`. Needs `pull_secret`.";
-        pull_secret_service_accounts: "List of service accounts in each namespace, such as `default`, whose pods are to pull with the Secret: it is added to their `imagePullSecrets`; default none. Needs `pull_secret_apply`.";
-        pull_secret_create_namespace: "`true` creates a namespace that is missing; default `false`. Needs `pull_secret_apply`.";
-        pull_secret_replace: "`true` takes over a Secret of that name that others wrote, and makes one of another type anew; default `false`. Needs `pull_secret_apply`.";
-        kubeconfig (secret): "The cluster and the login to it: a kubeconfig's YAML, base64 of it, or a path; default the files of KUBECONFIG, then, in a pod, its own cluster. Needs `pull_secret_apply`.";
-        kubeconfig_context: "Context of the kubeconfig, such as `production`; default its `current-context`. Needs `pull_secret_apply`.";
+        pull_secret: Form::Text("NAME"), SECRET, {
+            default: "none",
+            description: "Name of a Kubernetes Secret to make. An example is `gcr-pull`. A cluster pulls the image with it. gcr-push proves that it pulls, then writes it to `pull_secret_file`, applies it with `pull_secret_apply`, or both. Required by the command `pull-secret`.",
+        }
+        pull_secret_namespaces: Form::List("NAMESPACE"), SECRET, {
+            default: "one Secret without a namespace, applied to the current one",
+            needs: &["pull_secret"],
+            description: "Namespaces that each get the Secret. An example is `staging, production`.",
+        }
+        pull_secret_labels: Form::List("KEY=VALUE"), SECRET, {
+            default: "none",
+            needs: &["pull_secret"],
+            description: "Labels for the Secret. An example is `team=shop, app.kubernetes.io/part-of=shop`.",
+        }
+        pull_secret_credentials_json: Form::Secret, SECRET, {
+            default: "a token that works for an hour at most",
+            needs: &["pull_secret"],
+            description: "Key that goes into the Secret. It belongs to an account that may only read: its JSON, base64 of it, or a path to it. Required if the run signs in with a key.",
+        }
+        pull_secret_allow_push_key: Form::Switch, SECRET, {
+            needs: &["pull_secret"],
+            description: "Let the key that pushes go into the Secret. If there is no other key, the key of `credentials_json` goes into it, and so do the logins of `docker_config` for other registries. Everyone who reads the Secret can then push.",
+        }
+        pull_secret_file: Form::Path, SECRET, {
+            needs: &["pull_secret"],
+            description: "File for the Secret. Only its owner can read it; an example is `pull-secret.yaml`. `-` is standard output, but never in CI, which keeps logs. Required without `pull_secret_apply`.",
+        }
+        pull_secret_format: Form::Words(&["yaml", "json", "dockerconfigjson"]), SECRET, {
+            needs: &["pull_secret_file"],
+            description: "Format of the file. `yaml` and `json` are a Secret as kubectl prints it; `dockerconfigjson` is only the login file in it.",
+        }
+        pull_secret_apply: Form::Switch, SECRET, {
+            needs: &["pull_secret"],
+            description: "Apply the Secret to a cluster. This needs no kubectl.",
+        }
+        pull_secret_service_accounts: Form::List("NAME"), SECRET, {
+            default: "none",
+            needs: &["pull_secret_apply"],
+            description: "Service accounts whose Pods use the Secret. gcr-push adds it to the `imagePullSecrets` of these accounts in each namespace. An example is `default`.",
+        }
+        pull_secret_create_namespace: Form::Switch, SECRET, {
+            needs: &["pull_secret_apply"],
+            description: "Create a missing namespace.",
+        }
+        pull_secret_replace: Form::Switch, SECRET, {
+            needs: &["pull_secret_apply"],
+            description: "Take over a Secret that others wrote. gcr-push recreates a Secret of another type.",
+        }
+        kubeconfig: Form::Secret, SECRET, {
+            default: "the files of KUBECONFIG, then in a Pod its own cluster",
+            needs: &["pull_secret_apply"],
+            description: "The cluster and its login. A kubeconfig's YAML, base64 of it, or a path to it.",
+        }
+        kubeconfig_context: Form::Text("NAME"), SECRET, {
+            default: "its `current-context`",
+            needs: &["pull_secret_apply"],
+            description: "Context of the kubeconfig. An example is `production`.",
+        }
     }
     Mirror {
-        config: "The file that says what `mirror` copies where, such as `mirror.yaml`; default `gcr-push.yaml`.";
-        shard: "Which part of the work of `mirror` this runner does, such as `2/5` for the second of five, or `5` alone where the engine tells which: GitLab's `parallel`, CircleCI, Buildkite, an Indexed Job of Kubernetes; default what those tell (Kubernetes does not tell how many there are), else all of it.";
+        config: Form::Path, &[Mirror], {
+            default: "`gcr-push.yaml`",
+            description: "File that says what to copy where. An example is `mirror.yaml`.",
+        }
+        shard: Form::Text("N/TOTAL"), &[Mirror], {
+            default: "what GitLab's `parallel`, CircleCI or Buildkite set, else all of it",
+            description: "Part of the work for this runner. `2/5` is the second of five. `5` is one of five if the CI, or an Indexed Job of Kubernetes, sets which.",
+        }
     }
     List {
-        list_recursive: "`true` lists all images below the project, repository or image, with all that is in each; default `false`, the names one level below.";
-        list_platforms: "`true` reads a manifest and a config for each image whose platforms Google's list does not tell, of the newest 1000; default `false`, the platforms that are known without that.";
-        list_format: "What `list` prints: `table` (default) or `json`, an array with an object a line.";
+        list_recursive: Form::Switch, &[List], {
+            description: "List all images below, not one level only. gcr-push lists the content of each image too.",
+        }
+        list_platforms: Form::Switch, &[List], {
+            description: "Look up platforms that Google's list lacks. gcr-push reads a manifest and a config for each such image, for the newest 1000.",
+        }
+        list_format: Form::Words(&["table", "json"]), &[List], {
+            description: "Format of the output. `json` is an array with one object a line.",
+        }
     }
     Setup {
-        setup_apply: "`true` carries out what `setup` shows as missing; default `false`. Excludes `setup_remove`.";
-        setup_remove: "`true` takes away what `setup` made, and nothing else: keys, roles, accounts, pools, and repositories that hold nothing; default `false`. Excludes `setup_apply`.";
-        setup_github: "List of GitHub repositories, `OWNER/REPO`, whose workflows may push without a key; a private one with its numbers, `OWNER/REPO#OWNER_ID/REPO_ID`; default none.";
-        setup_gitlab: "List of GitLab projects, `https://HOST/GROUP/PROJECT`, whose jobs may push without a key; a private one with its numbers, `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`; default none.";
-        setup_key: "File for a key of the account that pulls, such as `puller.json`, readable by its owner alone; `pusher:FILE` for one of the account that pushes; default no key.";
-        setup_backend: "What the images are kept in: `artifact-registry` (default), or `storage` for left-over buckets of the old Container Registry.";
-        setup_pusher: "Id of the service account that pushes, from 6 to 30 letters, digits and `-`; default `gcr-pusher`.";
-        setup_puller: "Id of the service account that pulls, likewise; default `gcr-puller`.";
+        setup_apply: Form::Switch, &[Setup], {
+            excludes: &["setup_remove"],
+            description: "Create what is missing. Without it, `setup` only shows what is missing.",
+        }
+        setup_remove: Form::Switch, &[Setup], {
+            excludes: &["setup_apply"],
+            description: "Remove what `setup` made, and nothing else. That is keys, roles, accounts, pools, and empty repositories.",
+        }
+        setup_github: Form::List("OWNER/REPO"), &[Setup], {
+            default: "none",
+            description: "GitHub repositories that may push without a key. `OWNER/REPO`, or for a private one `OWNER/REPO#OWNER_ID/REPO_ID`.",
+        }
+        setup_gitlab: Form::List("URL"), &[Setup], {
+            default: "none",
+            description: "GitLab projects that may push without a key. `https://HOST/GROUP/PROJECT`, or for a private one `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`.",
+        }
+        setup_key: Form::List("FILE"), &[Setup], {
+            default: "no key",
+            description: "File for a key of the account that pulls. Only its owner can read it; an example is `puller.json`. `pusher:FILE` is for a key of the account that pushes.",
+        }
+        setup_backend: Form::Words(&["artifact-registry", "storage"]), &[Setup], {
+            description: "Where the images are. `storage` means left-over buckets of the old Container Registry.",
+        }
+        setup_pusher: Form::Text("ID"), &[Setup], {
+            default: "`gcr-pusher`",
+            description: "Id of the service account that pushes. It has 6 to 30 letters, digits and `-`.",
+        }
+        setup_puller: Form::Text("ID"), &[Setup], {
+            default: "`gcr-puller`",
+            description: "Id of the service account that pulls. It has 6 to 30 letters, digits and `-`.",
+        }
     }
     Behaviour {
-        command: "The command word (`push`, `mirror`, `list`, `pull-secret`, `setup`, `doctor`) where no argument can be given, as in a `uses:` step; an argument wins; default `push`.";
-        dry_run: "`true` finds out what is there and tells what would be sent, mounted and tagged, and changes nothing; default `false`.";
-        compression: "What is done to layers that the image holds uncompressed: `gzip` (default), `zstd` or `none`.";
-        compression_level: "Level for `gzip`, from 1 (fast) to 12 (small), default 2; or for `zstd`, from 1 to 19, default 3. Excludes `compression: none`.";
-        layer_reuse: "Whether layers that the destination's earlier images have, by their diff IDs, are neither compressed nor sent: `auto` (default) or `off`.";
-        concurrency: "How many blobs are sent at once, from 1 to 64; default 8, and up to 24 together with those under 1 MiB.";
-        retry_timeout: "How long a request or transfer that failed for now is tried again, such as `10m`, at most `1h`; `0s` never tries again; default `5m`.";
-        stall_timeout: "How long a transfer may stand still before it counts as failed, such as `90s` or `10m`, at most `1h`; default `60s`.";
-        finish_timeout: "How long a registry may take to answer after the last byte of a blob before the blob is sent again, such as `20m`, at most `1h`; default `10m`, or `stall_timeout` if that is longer.";
-        requests_per_minute: "How many requests a registry may get from this run in any minute, to stay under a quota, such as `600`; several runners share a quota, so each is given its part; default no limit, and a 429 slows down what goes to that registry.";
-        timeout: "How long the whole run may take before it stops and says what was tagged, such as `30m`, at most `24h`; default no limit.";
-        ca_certificates: "More certificate authorities to trust, on every connection: PEM text, or a path to it; default the system's alone.";
-        client_certificate: "Certificate for registries that ask for one, never shown to Google's: PEM text, or a path to it; default what Docker's and Podman's `certs.d/HOST[:PORT]` folders hold. Needs `client_key`, unless the key stands in the same file.";
-        client_key (secret): "Private key of `client_certificate`, without a passphrase: PEM text, or a path to it. Needs `client_certificate`.";
-        insecure_registries: "List of hosts that may be spoken to over plain HTTP, such as `registry.example.com:5000`; never Google's; this machine needs no mention.";
-        log_format: "Form of the log: `plain`, `github` (annotations and groups), `gitlab` (sections) or `json` (an object a line); default `auto`, what suits the CI at hand.";
+        command: Form::Words(&["push", "mirror", "list", "pull-secret", "setup", "doctor"]), &[], {
+            description: "The command, where you can give no argument. An argument wins.",
+        }
+        dry_run: Form::Switch, &[Push, Mirror, PullSecret, Setup], {
+            description: "Show what would happen, and change nothing. gcr-push checks what is there, and prints what it would send, mount and tag.",
+        }
+        compression: Form::Words(&["gzip", "zstd", "none"]), &[Push], {
+            description: "Compression of uncompressed layers. `docker save` leaves its layers uncompressed.",
+        }
+        compression_level: Form::Count(1, 19), &[Push], {
+            default: "`2`; for `zstd` `3`",
+            description: "Level of the compression. `1` is fast; `12` is the smallest for `gzip`, `19` for `zstd`. Not allowed with `compression: none`.",
+        }
+        layer_reuse: Form::Words(&["auto", "off"]), &[Push], {
+            description: "Whether to use layers of earlier images. `auto` neither compresses nor sends layers that earlier images at the destination have, by their diff IDs. `off` compresses and sends all.",
+        }
+        concurrency: Form::Count(1, 64), &[Push, Mirror], {
+            default: "`8`, and up to `24` together with blobs under 1 MiB",
+            description: "How many blobs to send at once.",
+        }
+        log_format: Form::Words(&["auto", "plain", "github", "gitlab", "json"]), ALL, {
+            default: "`auto`, which fits the CI",
+            description: "Format of the log. `github` has annotations and groups, `gitlab` has sections, `json` is one object a line.",
+        }
+    }
+    Network {
+        retry_timeout: Form::Duration(0, HOUR), ALL, {
+            default: "`5m`",
+            description: "How long to retry after a temporary failure. It counts for each request or transfer. `0s` never retries.",
+        }
+        stall_timeout: Form::Duration(1, HOUR), ALL, {
+            default: "`60s`",
+            description: "How long a transfer may stand still. Then it counts as failed. Less than 1 KiB a second is standing still.",
+        }
+        finish_timeout: Form::Duration(1, HOUR), &[Push, Mirror], {
+            default: "`10m`, or `stall_timeout` if that is longer",
+            description: "How long a registry may take to store a blob. It counts from the last byte. Then gcr-push asks for the blob, and sends it again.",
+        }
+        requests_per_minute: Form::Count(1, 1_000_000), ALL, {
+            default: "no limit; after a 429, fewer requests go to that registry",
+            description: "Limit of requests to each registry. It keeps the run below a quota. If several runners share a quota, give each its part.",
+        }
+        timeout: Form::Duration(1, 24 * HOUR), ALL, {
+            default: "no limit",
+            description: "How long the whole run may take. Then it stops and says what it tagged.",
+        }
+        ca_certificates: Form::Path, ALL, {
+            default: "only those of the system",
+            description: "More certificate authorities to trust. The value is PEM text, or a path to it.",
+        }
+        client_certificate: Form::Path, REGISTRIES, {
+            default: "what the `certs.d/HOST[:PORT]` directories of Docker and Podman hold",
+            description: "Certificate for registries that ask for one. gcr-push never presents it to Google. The value is PEM text, or a path to it. Needs `client_key`, unless the key is in the same file.",
+        }
+        client_key: Form::Secret, REGISTRIES, {
+            needs: &["client_certificate"],
+            description: "Private key of `client_certificate`. It has no passphrase. The value is PEM text, or a path to it.",
+        }
+        insecure_registries: Form::List("HOST"), REGISTRIES, {
+            default: "none; this machine needs no mention",
+            description: "Registries that may be used over plain HTTP. An example is `registry.example.com:5000`. Never Google's.",
+        }
     }
     Results {
-        report_file: "File for the whole report as JSON, such as `report.json`; default none.";
-        digest_file: "File for the digest of the first destination, `sha256:…` without a line break, such as `digest.txt`; default none.";
-        dotenv_file: "File for the results as `NAME=value` lines, such as `push.env`, for GitLab's `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES, PUSHED_BYTES, SKIPPED_BYTES, and after a failure PUSH_FAILED; default none.";
-    }
-}
-
-/// Variables of other tools that are read as well.
-pub(super) const AMBIENT: &[&str] = &[
-    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-    "ACTIONS_ID_TOKEN_REQUEST_URL",
-    "ALL_PROXY",
-    "BUILDKITE_PARALLEL_JOB",
-    "BUILDKITE_PARALLEL_JOB_COUNT",
-    "BUILDER_OUTPUT",
-    "CI",
-    "CI_COMMIT_REF_PROTECTED",
-    "CIRCLE_NODE_INDEX",
-    "CIRCLE_NODE_TOTAL",
-    "CI_NODE_INDEX",
-    "CI_NODE_TOTAL",
-    "CI_DEBUG_TRACE",
-    "CI_PROJECT_ID",
-    "CI_PROJECT_NAMESPACE_ID",
-    "CI_PROJECT_URL",
-    "CI_REGISTRY",
-    "CI_REGISTRY_PASSWORD",
-    "CI_REGISTRY_USER",
-    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
-    "CLOUDSDK_CONFIG",
-    "DOCKER_AUTH_CONFIG",
-    "DOCKER_CONFIG",
-    "DOCKER_HOST",
-    "DOCKER_TLS_VERIFY",
-    "GCE_METADATA_HOST",
-    "GITHUB_ACTIONS",
-    "GITHUB_ACTOR",
-    "GITHUB_EVENT_NAME",
-    "GITHUB_EVENT_PATH",
-    "GITHUB_OUTPUT",
-    "GITHUB_REPOSITORY",
-    "GITHUB_REPOSITORY_ID",
-    "GITHUB_REPOSITORY_OWNER_ID",
-    "GITHUB_STEP_SUMMARY",
-    "GITHUB_WORKSPACE",
-    "GITLAB_CI",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_CLOUD_QUOTA_PROJECT",
-    "GOOGLE_GHA_CREDS_PATH",
-    "HOME",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "JOB_COMPLETION_INDEX",
-    "KUBECONFIG",
-    "KUBERNETES_SERVICE_HOST",
-    "KUBERNETES_SERVICE_PORT",
-    "NO_PROXY",
-    "REGISTRY_AUTH_FILE",
-    "REQUEST_METHOD",
-    "RUNNER_DEBUG",
-    "RUNNER_TEMP",
-    "RUNNER_WORKSPACE",
-    "TMPDIR",
-    "all_proxy",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-];
-
-/// The variables that name a project if `project_id` is not set, in order of precedence: those that
-/// Google's libraries and gcloud read, and the one of GitLab's Artifact Registry integration.
-pub(super) const PROJECT: &[&str] = &[
-    "GOOGLE_CLOUD_PROJECT",
-    "GCP_PROJECT",
-    "GCLOUD_PROJECT",
-    "CLOUDSDK_PROJECT",
-    "CLOUDSDK_CORE_PROJECT",
-    "GOOGLE_ARTIFACT_REGISTRY_PROJECT_ID",
-];
-
-const OURS: &str = "GCR_PUSH_";
-const GITHUBS: &str = "INPUT_";
-
-/// The variables that gcr-push reads. Values are trimmed, and empty ones count as absent.
-pub(super) struct Environment {
-    /// The values of our own variables.
-    pub(super) inputs: RawInputs,
-    /// The values of our secret variables, not yet checked.
-    pub(super) secrets: Vec<String>,
-    /// The names of our variables and of those that hold the same secrets. They are removed from
-    /// the environment of every program that is started.
-    pub(super) withheld: Vec<OsString>,
-    ambient: HashMap<&'static str, String>,
-}
-
-impl Environment {
-    /// The value of a variable of [`AMBIENT`] or [`PROJECT`].
-    pub(super) fn ambient(&self, name: &str) -> Option<&str> {
-        self.ambient.get(name).map(String::as_str)
-    }
-}
-
-/// Reads our own variables, and those of other tools, from the environment.
-pub(super) fn read(
-    environment: impl Iterator<Item = (OsString, OsString)>,
-    faults: &mut Faults,
-) -> Environment {
-    // The runner upper-cases an input's name (actions/runner, Handler.cs), so only that form is
-    // read.
-    let mut own: HashMap<String, OsString> = HashMap::new();
-    let mut ambient = HashMap::new();
-    let environment: Vec<_> = environment.collect();
-    let withheld = withheld(&environment);
-    for (name, value) in environment {
-        let Ok(name) = name.into_string() else {
-            continue;
-        };
-        if name.starts_with(OURS) || name.starts_with(GITHUBS) {
-            own.insert(name, value);
-        } else if let Some(name) = AMBIENT.iter().chain(PROJECT).find(|known| **known == name) {
-            match value.into_string() {
-                Ok(value) if value.trim().is_empty() => {}
-                Ok(value) => {
-                    ambient.insert(*name, value.trim().to_owned());
-                }
-                Err(_) => faults.unusable(name, "it is not UTF-8"),
-            }
+        report_file: Form::Path, &[Push, Mirror, List, Setup, Doctor], {
+            default: "none",
+            description: "File for the whole report as JSON. An example is `report.json`.",
+        }
+        digest_file: Form::Path, &[Push], {
+            default: "none",
+            description: "File for the digest of the pushed image. It holds `sha256:…` without a line break, from the first destination that got the image. An example is `digest.txt`.",
+        }
+        dotenv_file: Form::Path, &[Push, Mirror], {
+            default: "none",
+            description: "File for the results as `NAME=value` lines. GitLab reads it by `artifacts:reports:dotenv`: PUSHED_DIGEST, PUSHED_IMAGE, PUSHED_REFERENCE, PUSHED_REFERENCES, PUSHED_BYTES, SKIPPED_BYTES, and after a failure PUSH_FAILED. An example is `push.env`.",
         }
     }
-
-    // Errors name a missing variable as the user has to type it. A container action gets every
-    // input that its action.yml declares, if only as an empty text, which shows that inputs are in
-    // use.
-    let in_action = VARIABLES
-        .iter()
-        .any(|variable| own.contains_key(&format!("{GITHUBS}{}", variable.name.to_uppercase())));
-    let mut pairs = Vec::new();
-    let mut secrets = Vec::new();
-    for variable in VARIABLES {
-        let upper = variable.name.to_ascii_uppercase();
-        let (ours, githubs) = (format!("{OURS}{upper}"), format!("{GITHUBS}{upper}"));
-        let (our_value, githubs_value) = (own.remove(&ours), own.remove(&githubs));
-        let typed = match (is_blank(&our_value), is_blank(&githubs_value)) {
-            (false, _) => &ours,
-            (true, false) => &githubs,
-            (true, true) if in_action => &githubs,
-            (true, true) => &ours,
-        };
-        faults.typed(variable.name, typed.clone());
-        let mut values = Vec::new();
-        for value in [githubs_value, our_value].into_iter().flatten() {
-            match value.into_string() {
-                Ok(value) if value.trim().is_empty() => {}
-                Ok(value) => values.push(value.trim().to_owned()),
-                Err(_) => faults.unusable(variable.name, "it is not UTF-8"),
-            }
-        }
-        if variable.secret {
-            secrets.extend(values.iter().cloned());
-        }
-        if let [first, second] = values.as_slice()
-            && first != second
-        {
-            faults.unusable(
-                variable.name,
-                format!("{githubs} and {ours} are both set and differ: keep one of them"),
-            );
-        }
-        match values.into_iter().next() {
-            Some(value) if !variable.secret && looks_secret(&value) => faults.unusable(
-                variable.name,
-                "it looks like a key or a token, which does not belong here; its value is not shown",
-            ),
-            Some(value) => pairs.push((variable.name.to_owned(), value)),
-            None => {}
-        }
-    }
-    let (inputs, ours): (Vec<_>, Vec<_>) =
-        own.into_keys().partition(|name| name.starts_with(GITHUBS));
-    refuse_unknown(ours, faults);
-    if in_action {
-        check_inputs(inputs, faults);
-    }
-    Environment {
-        // Every field is optional text, so envy cannot fail. If it did, every variable would count
-        // as absent, and the required ones would be reported as missing.
-        inputs: envy::from_iter(pairs).unwrap_or_default(),
-        secrets,
-        withheld,
-        ambient,
-    }
-}
-
-/// The names of our own variables, and of those that one of our secrets was copied from, as in
-/// `GCR_PUSH_CREDENTIALS_JSON: $GCR_KEY` of a pipeline.
-fn withheld(environment: &[(OsString, OsString)]) -> Vec<OsString> {
-    /// A shorter value may equal that of an unrelated variable.
-    const SHORTEST: usize = 6;
-    /// A value of at least this length is not part of another by chance.
-    const UNIQUE: usize = 16;
-    let is_ours = |name: &str| name.starts_with(OURS) || name.starts_with(GITHUBS);
-    let is_secret = |name: &str| {
-        let bare = name.strip_prefix(OURS).or(name.strip_prefix(GITHUBS));
-        let bare = bare.unwrap_or_default().to_ascii_lowercase();
-        VARIABLES
-            .iter()
-            .any(|variable| variable.secret && variable.name == bare)
-    };
-    let texts = environment
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?.trim())));
-    let plain = |value: &str| decoded(value.to_owned()).trim().to_owned();
-    // Other programs may need the same path for their own credentials.
-    let secrets: Vec<_> = texts
-        .filter(|(name, value)| is_secret(name) && value.len() >= SHORTEST)
-        .filter(|(_, value)| !looks_like_a_path(value))
-        .map(|(_, value)| (value, plain(value)))
-        .collect();
-    let holds_secret = |value: &str| {
-        let value = value.trim();
-        secrets.iter().any(|(secret, text)| {
-            value == *secret
-                || secret.len() >= UNIQUE && (value.contains(secret) || plain(value) == *text)
-        })
-    };
-    environment
-        .iter()
-        .filter(|(name, value)| {
-            name.to_str().is_some_and(is_ours) || value.to_str().is_some_and(holds_secret)
-        })
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-fn is_blank(value: &Option<OsString>) -> bool {
-    value
-        .as_ref()
-        .is_none_or(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
-}
-
-/// Reports every variable with the prefix `GCR_PUSH_` that is not in the table.
-fn refuse_unknown(mut unknown: Vec<String>, faults: &mut Faults) {
-    unknown.sort_unstable();
-    for name in unknown {
-        let typed = name.trim_start_matches(OURS).to_ascii_lowercase();
-        let text = match meant(&typed) {
-            Some(near) => format!(
-                "there is no such variable; did you mean `{OURS}{}`?",
-                near.to_ascii_uppercase()
-            ),
-            None => "there is no such variable".to_owned(),
-        };
-        faults.unusable(&name.escape_debug().to_string(), text);
-    }
-}
-
-/// Inputs that the runner itself defines for every container action.
-const OF_RUNNER: [&str; 2] = ["args", "entrypoint"];
-
-/// Other common names of our variables.
-const OTHER_WORDS: [(&str, &str); 5] = [
-    ("credentials", "credentials_json"),
-    ("json_key", "credentials_json"),
-    ("project", "project_id"),
-    ("service_account_key", "credentials_json"),
-    ("token", "access_token"),
-];
-
-/// Checks inputs that are not in the table. The runner passes on everything in `with`, whether or
-/// not `action.yml` declares it. A name close to one of ours is an error; any other name may be a
-/// habit from another action and gets a warning.
-fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
-    unknown.sort_unstable();
-    for name in unknown {
-        let typed = name.trim_start_matches(GITHUBS).to_ascii_lowercase();
-        if OF_RUNNER.contains(&typed.as_str()) {
-            continue;
-        }
-        let escaped = typed.escape_debug().to_string();
-        match meant(&typed) {
-            Some(near) => faults.unusable(
-                &escaped,
-                format!("there is no such input; did you mean `{near}`?"),
-            ),
-            None => tracing::warn!("there is no input `{escaped}`: it changes nothing"),
-        }
-    }
-}
-
-/// The variable that a mistyped name most likely means. `None` if no name is close.
-fn meant(typed: &str) -> Option<&'static str> {
-    let typed = typed.replace('-', "_");
-    let other = OTHER_WORDS.iter().find(|(word, _)| *word == typed);
-    let exact = VARIABLES.iter().find(|variable| variable.name == typed);
-    let other = other.map(|(_, name)| *name);
-    other
-        .or(exact.map(|variable| variable.name))
-        .or_else(|| nearest(&typed, VARIABLES.iter().map(|variable| variable.name)))
 }

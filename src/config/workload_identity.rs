@@ -1,10 +1,10 @@
 //! Workload identity federation: Google's provider and the OIDC token of the CI.
 
 use super::document::looks_like_a_path;
+use super::environment::Environment;
 use super::fault::Faults;
 use super::github_event;
 use super::paths::Paths;
-use super::variables::Environment;
 use crate::auth::google::federation::ExternalAccount;
 use crate::auth::google::impersonation::{Impersonation, is_account};
 use crate::auth::subject::{Format, SubjectSource};

@@ -35,7 +35,7 @@ const TOP: [(&str, &[&str]); 4] = [
 
 /// Every entry of `[dependencies]`, and the rooms or files that may name it. An empty list stands for a crate
 /// that is there for its features alone.
-const CRATES: [(&str, &[&str]); 47] = [
+const CRATES: [(&str, &[&str]); 48] = [
     ("backon", &["registry"]),
     (
         "base64",
@@ -55,7 +55,8 @@ const CRATES: [(&str, &[&str]); 47] = [
     ),
     ("bzip2", &["image"]),
     ("clap", &["config"]),
-    ("envy", &["config/variables.rs"]),
+    ("clap_complete", &["config/cli.rs"]),
+    ("envy", &["config/environment.rs"]),
     ("flate2", &["image"]),
     (
         "futures-util",

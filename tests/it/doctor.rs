@@ -310,10 +310,11 @@ fn path_without_repository_is_reported() {
     let google = google();
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(2)), @"
+
     error: an input cannot be used
       `tags`: image name `acme/app` would be refused: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push doctor --help` describes every variable
     ");
 }
 

@@ -103,14 +103,14 @@ fn wrong_inputs_are_an_annotation_and_a_summary() {
     an input cannot be used
       `verify`: it is `maybe\n::error::x`, expected `listing`, `blobs` or `off` (INPUT_VERIFY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(step_result.summary, @r"
     ### gcr-push: :x: failed
 
     error\: an input cannot be used<br>
     \`verify\`\: it is \`maybe\\n\:\:error\:\:x\`, expected \`listing\`, \`blobs\` or \`off\` \(INPUT\_VERIFY\)<br>
-    hint\: \`gcr-push --help\` tells what every variable means
+    hint\: \`gcr-push push --help\` describes every variable
     ");
     assert!(step_result.outputs.is_empty());
 }
@@ -143,7 +143,7 @@ fn similar_input_is_refused_and_unknown_is_a_warning() {
       `project-id`: there is no such input; did you mean `project_id`?
       `tag`: there is no such input; did you mean `tags`?
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod auth;
+mod config;
 mod connections;
 mod docker_engine;
 mod doctor;

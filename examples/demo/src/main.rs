@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gcr_push::ci::log;
-use gcr_push::config::{self, CommandName};
+use gcr_push::config::{self, CommandLine, CommandName};
 use gcr_push::oci::digest::Digest;
 use standin::Standin;
 
@@ -101,8 +101,9 @@ fn gcr_push(
         .iter()
         .chain(variables)
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    log::start(&config::console(environment.clone(), &config::Disk));
-    let request = config::request(Some(word), environment, &config::Disk)?;
+    let line = CommandLine::of(word);
+    log::start(&config::console(&line, environment.clone(), &config::Disk));
+    let request = config::request(&line, environment, &config::Disk)?;
     gcr_push::run(request, std::io::stdout()).map_err(|failure| {
         // The failure reads as it does in the program.
         failure.texts().join("\n\n").into()

@@ -1,8 +1,8 @@
 //! The shard of `mirror`: which part of the work this runner does.
 
 use crate::commands::mirror::shard::Shard;
+use crate::config::environment::Environment;
 use crate::config::fault::Faults;
-use crate::config::variables::Environment;
 use crate::diagnostics::sanitize::quoted;
 
 const SHARD: &str = "shard";

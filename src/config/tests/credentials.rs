@@ -121,7 +121,7 @@ fn token_is_a_single_word() {
     error: an input cannot be used
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -172,7 +172,7 @@ fn default_docker_config_is_read_only_where_needed() {
     error: an input cannot be used
       `DOCKER_CONFIG`: in its `config.json`: it is no Docker config: expected JSON with `auths`
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = run.with("DOCKER_CONFIG", "/nowhere");
     assert_eq!(user(&run), None, "a directory without the file is none");

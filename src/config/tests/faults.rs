@@ -17,7 +17,7 @@ fn empty_environment_error_says_what_to_set() {
     error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -30,7 +30,7 @@ fn action_without_inputs_names_them_as_inputs() {
     error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (INPUT_IMAGE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -92,13 +92,13 @@ fn every_variable_reports_its_own_mistake() {
       `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)
       `layer_reuse`: it is `on`, expected `auto` or `off` (GCR_PUSH_LAYER_REUSE)
       `concurrency`: it is `0`, expected a number from 1 to 64 (GCR_PUSH_CONCURRENCY)
+      `log_format`: it is `xml`, expected `auto`, `plain`, `github`, `gitlab` or `json` (GCR_PUSH_LOG_FORMAT)
       `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
       `ca_certificates`: `ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
       `insecure_registries`: `gcr.io` is Google's and is never spoken to over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
       `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
-      `log_format`: it is `xml`, expected `auto`, `plain`, `github`, `gitlab` or `json` (GCR_PUSH_LOG_FORMAT)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -113,7 +113,7 @@ fn unknown_variable_is_reported_with_the_nearest_name() {
       `GCR_PUSH_TAG`: there is no such variable; did you mean `GCR_PUSH_TAGS`?
       `GCR_PUSH_WIBBLE`: there is no such variable
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -126,7 +126,7 @@ fn variable_given_twice_must_have_one_value() {
     error: an input cannot be used
       `image`: INPUT_IMAGE and GCR_PUSH_IMAGE are both set and differ: keep one of them (GCR_PUSH_IMAGE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -145,7 +145,7 @@ fn non_unicode_text_matters_in_our_variables_only() {
       `name`: it is not UTF-8 (GCR_PUSH_NAME)
       `HTTPS_PROXY`: it is not UTF-8
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -159,14 +159,14 @@ fn key_in_a_wrong_variable_is_not_shown() {
       `image`: it looks like a key or a token, which does not belong here; its value is not shown (GCR_PUSH_IMAGE)
       `tags`: it looks like a key or a token, which does not belong here; its value is not shown (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
 #[test]
 fn invalid_secret_is_never_shown() {
     let nonsense = "s3cr3t";
-    for variable in VARIABLES.iter().filter(|variable| variable.secret) {
+    for variable in VARIABLES.iter().filter(|variable| variable.is_secret()) {
         for value in [
             nonsense.to_owned(),
             format!("{nonsense} with\nlines"),
@@ -263,13 +263,17 @@ fn level_needs_compression() {
 fn ci_is_detected_by_a_variable_that_is_not_false() {
     use crate::ci::Ci;
     use crate::config::fault::Faults;
-    use crate::config::{console, variables};
+    use crate::config::{CommandLine, console, environment};
     let ci = |pairs: &[(&str, &str)]| {
         let mut run = Run::push();
         for (name, value) in pairs {
             run = run.with(name, *value);
         }
-        let environment = variables::read(run.environment.into_iter(), &mut Faults::default());
+        let environment = environment::read(
+            &CommandLine::default(),
+            run.environment.into_iter(),
+            &mut Faults::default(),
+        );
         console::ci(&environment)
     };
     assert_eq!(

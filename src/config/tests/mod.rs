@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Command, CommandName, ConfigError, FileSystem, Request, request};
+use super::{Command, CommandLine, CommandName, ConfigError, FileSystem, Request, request};
 use crate::commands::list::ListRequest;
 use crate::commands::push::PushRequest;
 use crate::diagnostics::render::write_chain;
@@ -53,7 +53,7 @@ impl FileSystem for FakeFiles {
 /// An environment and its files.
 #[derive(Default)]
 struct Run {
-    argument: Option<CommandName>,
+    line: CommandLine,
     environment: Vec<(OsString, OsString)>,
     files: FakeFiles,
 }
@@ -85,7 +85,7 @@ impl Run {
     }
 
     fn argument(mut self, argument: CommandName) -> Self {
-        self.argument = Some(argument);
+        self.line = CommandLine::of(argument);
         self
     }
 
@@ -107,7 +107,7 @@ impl Run {
     }
 
     fn result(&self) -> Result<Request, ConfigError> {
-        request(self.argument, self.environment.iter().cloned(), &self.files)
+        request(&self.line, self.environment.iter().cloned(), &self.files)
     }
 
     fn command(&self) -> Command {

@@ -82,21 +82,21 @@ fn root_certificates_are_text_or_a_path() {
     error: an input cannot be used
       `ca_certificates`: a certificate in it cannot be read (GCR_PUSH_CA_CERTIFICATES)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = Run::push().with("GCR_PUSH_CA_CERTIFICATES", "/etc/ca.pem");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
       `ca_certificates`: `/etc/ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = run.file("/etc/ca.pem", "no certificate");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
       `ca_certificates`: there is no PEM certificate in it (GCR_PUSH_CA_CERTIFICATES)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 

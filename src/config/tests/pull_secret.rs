@@ -52,7 +52,7 @@ fn missing_reader_key_error_names_both_options() {
     error: an input is missing
       `pull_secret_credentials_json`: give the key of an account that may only read, or set `pull_secret_allow_push_key: true` to put the pushing key into the pull secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = asked().with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "True");
     let pusher = "pusher@acme.iam.gserviceaccount.com".to_owned();
@@ -66,7 +66,7 @@ fn pushing_key_is_refused_as_reader_key() {
     error: an input cannot be used
       `pull_secret_credentials_json`: it is a key of the account that pushes, so whoever reads the pull secret could push: give a key of an account that may only read, or set `pull_secret_allow_push_key: true` (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = run.with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true");
     assert!(key(&run).unwrap().1);
@@ -93,7 +93,7 @@ fn secret_is_never_printed_under_a_ci() {
     error: an input is missing
       `pull_secret_file`: name a file, such as `pull-secret.yaml`, or `-` for standard output, or set `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_FILE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     for variable in ["GITHUB_ACTIONS", "GITLAB_CI", "CI"] {
         let run = with_key().with(variable, "true");
@@ -172,7 +172,7 @@ fn cluster_variables_are_refused_without_apply() {
       `pull_secret_create_namespace`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_CREATE_NAMESPACE)
       `pull_secret_replace`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_REPLACE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -195,7 +195,7 @@ fn names_are_checked_as_in_kubernetes() {
       `pull_secret_labels`: `nothing` is no label: expected `KEY=VALUE` (GCR_PUSH_PULL_SECRET_LABELS)
       `pull_secret_allow_push_key`: it is `yes`, expected `true` or `false` (GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -215,7 +215,7 @@ fn variables_are_refused_without_a_secret_name() {
       `pull_secret_file`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_FILE)
       `pull_secret_apply`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_APPLY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = Run::push().with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "false");
     assert!(run.request().pull_secret.is_none());
@@ -230,7 +230,7 @@ fn google_key_is_for_google_registries_only() {
     error: an input cannot be used
       `pull_secret`: no destination is Google's, and the logins of `docker_config` go into it only with `pull_secret_allow_push_key: true`, because they can push (GCR_PUSH_PULL_SECRET)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = run.with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true");
     assert!(run.request().pull_secret.unwrap().credential.is_none());
@@ -249,10 +249,10 @@ fn command_needs_neither_image_nor_project() {
     };
     assert_eq!(request.destinations.hosts()[0].host(), "us-docker.pkg.dev");
     let run = run.without("GCR_PUSH_PULL_SECRET");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: an input is missing
       `pull_secret`: name the Secret, such as `gcr-pull` (GCR_PUSH_PULL_SECRET)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push pull-secret --help` describes every variable
     ");
 }

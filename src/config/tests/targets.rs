@@ -59,7 +59,7 @@ fn full_references_alone_are_the_only_destinations() {
     error: an input cannot be used
       `registry`: nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/` (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -95,7 +95,7 @@ fn only_artifact_registry_needs_a_repository() {
     error: an input is missing
       `repository`: `us-docker.pkg.dev` needs the name of an Artifact Registry repository (GCR_PUSH_REPOSITORY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = run.with("GCR_PUSH_REPOSITORY", "containers");
     let destinations = run.request().destinations;
@@ -108,7 +108,7 @@ fn only_artifact_registry_needs_a_repository() {
     error: an input cannot be used
       `repository`: it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -134,7 +134,7 @@ fn project_is_explicit_else_of_key_else_ambient() {
     error: an input is missing
       `project_id`: `gcr.io` needs a project (GCR_PUSH_PROJECT_ID)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -170,7 +170,7 @@ fn ambient_project_is_checked_where_it_is_used() {
     error: an input cannot be used
       `GOOGLE_CLOUD_PROJECT`: project `My Project` would be refused: registries take lower case only
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -187,7 +187,7 @@ fn invalid_parts_are_reported_by_their_own_names() {
       `repository`: repository `a/b` would be refused: give the repository alone, without `/` (GCR_PUSH_REPOSITORY)
       `name`: image name `Api` would be refused: registries take lower case only (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = Run::push().with("GCR_PUSH_NAME", "a".repeat(250));
     assert!(run.refused().contains("longer than 255 characters"));
@@ -196,7 +196,7 @@ fn invalid_parts_are_reported_by_their_own_names() {
     error: an input cannot be used
       `name`: image name `api:1.2` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -232,7 +232,7 @@ fn separators_only_are_an_empty_list() {
       `tags`: there is no item in it, only separators (GCR_PUSH_TAGS)
       `registry`: there is no item in it, only separators (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -289,12 +289,12 @@ fn list_needs_a_project_or_an_image() {
     let run = Run::bare()
         .argument(CommandName::List)
         .with("GCR_PUSH_REGISTRY", "gcr.io,ghcr.io");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: two inputs are missing
       `project_id`: `gcr.io` needs a project (GCR_PUSH_PROJECT_ID)
       `name`: `ghcr.io` does not list its images, only the tags of one image (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push list --help` describes every variable
     ");
 }
 

@@ -79,42 +79,42 @@ fn unusable_credential_file_error_names_it_and_the_fix() {
     error: an input cannot be used
       `credentials_json`: its `credential_source` has both `file` and `url`: one of them is too many (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: its `credential_source.url` cannot be used: it is neither `https`, nor on this machine or its metadata server (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name` (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: it is of type `external_account`, but `credential_source.url` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: its `token_url` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: its `service_account_impersonation_url` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: its `universe_domain` is not `googleapis.com` (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: it is of type `authorized_user`, but `client_secret` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: it is a credential of type `external_account_authorized_user`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)

@@ -48,14 +48,14 @@ fn half_of_keyless_sign_in_names_the_other_half() {
     error: an input is missing
       `workload_identity_provider`: `service_account` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = push(&google).set("oidc_token", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
       `workload_identity_provider`: `oidc_token` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     assert!(google.standin.requests().is_empty());
 }
@@ -74,7 +74,7 @@ fn two_credentials_at_once_are_refused() {
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
       `workload_identity_provider`: `credentials_json` is set too: keep one (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -90,19 +90,19 @@ fn malformed_provider_error_says_what_is_wrong() {
     error: an input cannot be used
       `workload_identity_provider`: it names the project by its id, `acme`, and Google wants its number: `gcloud projects describe acme --format='value(projectNumber)'` tells it (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(with(&format!("projects/{NUMBER}/{pool}")), @"
     error: an input cannot be used
       `workload_identity_provider`: it names a pool, and no provider of it: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012` lists them (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(with("github"), @"
     error: an input cannot be used
       `workload_identity_provider`: `github` is no name of a provider: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = push(&google)
         .set(
@@ -115,7 +115,7 @@ fn malformed_provider_error_says_what_is_wrong() {
     error: an input cannot be used
       `service_account`: `ci` is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com` (GCR_PUSH_SERVICE_ACCOUNT)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 

@@ -175,7 +175,7 @@ fn incomplete_source_login_is_reported() {
     error: an input is missing
       `source_password`: `source_username` is half of a login (GCR_PUSH_SOURCE_PASSWORD)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = push(&standin, "localhost:5000/app:1")
         .set("source_username", "robot")
@@ -184,7 +184,7 @@ fn incomplete_source_login_is_reported() {
     error: an input cannot be used
       `source_username`: it is for the registry of `image`, and `image.tar` is of none (GCR_PUSH_SOURCE_USERNAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -436,7 +436,7 @@ fn username_and_password_are_for_the_other_registry() {
     error: an input is missing
       `password`: `username` is half of a login (GCR_PUSH_PASSWORD)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -540,17 +540,17 @@ fn invalid_docker_config_error_says_what_it_is() {
     error: an input cannot be used
       `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `DOCKER_AUTH_CONFIG`: it is no Docker config: expected JSON with `auths`; its value is not shown
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `DOCKER_CONFIG`: in its `config.json`: it is no Docker config: expected JSON with `auths`
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 

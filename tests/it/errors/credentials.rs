@@ -40,13 +40,13 @@ fn malformed_key_is_reported_but_not_shown() {
     error: an input cannot be used
       `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(with_key(r#"{"user": "hunter2"}"#), @"
     error: an input cannot be used
       `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(with_key("[]"), @"
     error: an input cannot be used
@@ -77,7 +77,7 @@ fn credential_of_another_type_is_named_by_type() {
     error: an input cannot be used
       `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -98,14 +98,14 @@ fn broken_private_key_is_reported() {
     error: an input cannot be used
       `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let none = google.key.replace("\"private_key\"", "\"no_private_key\"");
     insta::assert_snapshot!(with_key(&none), @"
     error: an input cannot be used
       `credentials_json`: it is JSON, but no service-account key: `private_key` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -120,7 +120,7 @@ fn key_with_foreign_token_uri_is_reported() {
     error: an input cannot be used
       `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -212,14 +212,14 @@ fn malformed_access_token_is_reported() {
     error: an input cannot be used
       `access_token`: it is JSON, not a token; a key belongs into `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let run = with_token(&google, "Bearer ya29.hunter2", "gcr.io/acme");
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: an input cannot be used
       `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     assert!(google.standin.requests().is_empty());
 }

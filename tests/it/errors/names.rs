@@ -26,49 +26,49 @@ fn non_google_host_is_reported() {
     error: an input cannot be used
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "us.pkg.dev")]), @"
     error: an input cannot be used
       `registry`: `us.pkg.dev` is no registry: Artifact Registry's hosts look like `us-docker.pkg.dev` (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "https://gcr.io/")]), @"
     error: an input cannot be used
       `registry`: `https://gcr.io/` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "gcr.io/acme")]), @"
     error: an input cannot be used
       `registry`: `gcr.io/acme` is no registry: give the host alone; project and name have variables of their own (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "registry.example:http")]), @"
     error: an input cannot be used
       `registry`: `registry.example:http` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "not a host")]), @"
     error: an input cannot be used
       `registry`: `not a host` is no registry: it is no host name (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "fr.gcr.io/acme/app:1")]), @"
     error: an input cannot be used
       `tags`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "acme/app:1")]), @"
     error: an input cannot be used
       `tags`: `acme/app:1` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -78,19 +78,19 @@ fn artifact_registry_host_without_repository_is_reported() {
     error: an input is missing
       `repository`: `us-docker.pkg.dev` needs the name of an Artifact Registry repository (GCR_PUSH_REPOSITORY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "us-docker.pkg.dev/acme/app:1")]), @"
     error: an input cannot be used
       `tags`: image name `acme/app` would be refused: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("repository", "containers")]), @"
     error: an input cannot be used
       `repository`: it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -101,7 +101,7 @@ fn invalid_tag_is_reported() {
     error: an input cannot be used
       `tags`: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: it is longer than 128 characters (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "feature/login")]), @"
     error: an input cannot be used
@@ -113,19 +113,19 @@ fn invalid_tag_is_reported() {
     error: an input cannot be used
       `tags`: tag `1.0+build` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "-1")]), @"
     error: an input cannot be used
       `tags`: tag `-1` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme/app:größe")]), @"
     error: an input cannot be used
       `tags`: tag `größe` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -141,7 +141,7 @@ fn tag_with_slash_is_refused() {
     error: an input cannot be used
       `tags`: tag `v1:latest` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     for tags in [
         "us-docker.pkg.dev/acme-prod/r/web:release/1.2",
@@ -170,7 +170,7 @@ fn login_before_a_host_is_never_shown() {
     error: an input cannot be used
       `registry`: a login stands before `@gcr.io`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token` (GCR_PUSH_REGISTRY)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let mirror = |text: &str| {
         Run::command("mirror")
@@ -273,7 +273,7 @@ fn unexpanded_placeholder_is_reported() {
       `project_id`: project `${PROJECT}` would be refused: it holds a variable that nothing filled in (GCR_PUSH_PROJECT_ID)
       `name`: image name `$NAME` would be refused: it holds a variable that nothing filled in (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -283,7 +283,7 @@ fn public_image_host_is_no_destination() {
     error: an input cannot be used
       `tags`: nothing can be pushed to `mirror.gcr.io`: it holds public images, which are only read (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     let message = error_with(&[("registry", "marketplace.gcr.io")]);
     assert!(message.contains("nothing can be pushed to"), "{message}");
@@ -311,37 +311,37 @@ fn invalid_name_is_reported() {
     error: an input cannot be used
       `name`: image name `App` would be refused: registries take lower case only (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("name", "team app")]), @"
     error: an input cannot be used
       `name`: image name `team app` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-` (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("name", &"x".repeat(250))]), @"
     error: an input cannot be used
       `name`: image name `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters (GCR_PUSH_NAME)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("project_id", "Acme"), ("name", "a")]), @"
     error: an input cannot be used
       `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme/App:1")]), @"
     error: an input cannot be used
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/app:1")]), @"
     error: an input cannot be used
       `tags`: image name `app` would be refused: on gcr.io an image is named `PROJECT/NAME` (GCR_PUSH_TAGS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 
@@ -358,7 +358,7 @@ fn two_mistakes_are_reported_together() {
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
       `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 

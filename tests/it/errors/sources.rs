@@ -29,7 +29,7 @@ fn push_without_image_says_what_to_set() {
     error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }
 

@@ -72,11 +72,11 @@ fn image_is_named_as_for_a_push() {
         assert_eq!(rows[0][1], "1");
     }
     let message = list("oci-archive:app.tar").fails_with(2).error();
-    insta::assert_snapshot!(message, @r"
+    insta::assert_snapshot!(message, @"
     error: an input cannot be used
       `image`: `list` shows what registries hold, as in `gcr.io/acme/api`: `oci-archive:app.tar` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_IMAGE)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push list --help` describes every variable
     ");
 }
 

@@ -581,15 +581,15 @@ fn silent_destination_is_awaited_once_and_blocks_no_other() {
 fn missing_or_wrong_file_is_reported() {
     let missing = Run::command("mirror").fails_with(2);
     let wrong = mirror_file("destinations: [gcr.io/acme]\nimage: []\n").fails_with(2);
-    insta::assert_snapshot!([missing.error(), wrong.error()].join("\n"), @r"
+    insta::assert_snapshot!([missing.error(), wrong.error()].join("\n"), @"
     error: an input is missing
       `config`: there is no `gcr-push.yaml` here: say which images go where in one, or name another file (GCR_PUSH_CONFIG)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push mirror --help` describes every variable
 
     error: an input cannot be used
       `config`: `gcr-push.yaml`: unknown field `image`, expected one of `destinations`, `defaults`, `images` at line 2 column 1; did you mean `images`? (GCR_PUSH_CONFIG)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push mirror --help` describes every variable
     ");
 }

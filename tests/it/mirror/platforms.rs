@@ -178,6 +178,6 @@ fn docker_archive_is_not_searched_for_referrers() {
       `attestations`: it is `both`, expected `keep` or `strip` (GCR_PUSH_ATTESTATIONS)
       `referrers`: nothing that Docker saves holds what refers to an image: `image` has to be `docker://NAME`, `oci:DIR` or `oci-archive:FILE` (GCR_PUSH_REFERRERS)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push push --help` describes every variable
     ");
 }

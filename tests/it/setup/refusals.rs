@@ -34,7 +34,7 @@ fn invalid_names_are_reported_before_any_request() {
       `setup_pusher`: account `ci` would be refused: an account's id has 6 to 30 characters (GCR_PUSH_SETUP_PUSHER)
       `setup_puller`: account `Puller-1` would be refused: an account's id has lower-case letters, digits and `-` alone (GCR_PUSH_SETUP_PULLER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push setup --help` describes every variable
     ");
     let other = cloud
         .setup()
@@ -43,7 +43,7 @@ fn invalid_names_are_reported_before_any_request() {
     error: an input cannot be used
       `setup_pusher`: `ci-push@other.iam.gserviceaccount.com` is no account of the project `acme`: its address would end in `@acme.iam.gserviceaccount.com` (GCR_PUSH_SETUP_PUSHER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push setup --help` describes every variable
     ");
     let same = cloud
         .setup()
@@ -53,7 +53,7 @@ fn invalid_names_are_reported_before_any_request() {
     error: an input cannot be used
       `setup_puller`: it is the account of `setup_pusher`: who pulls would be able to push (GCR_PUSH_SETUP_PULLER)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push setup --help` describes every variable
     ");
     assert!(cloud.standin.requests().is_empty());
 }
@@ -65,7 +65,7 @@ fn project_number_is_refused_before_any_request() {
     error: an input cannot be used
       `project_id`: `123456789012` is a project's number, and accounts and images are named by its id: `gcloud projects describe 123456789012 --format='value(projectId)'` prints it (GCR_PUSH_PROJECT_ID)
 
-    hint: `gcr-push --help` tells what every variable means
+    hint: `gcr-push setup --help` describes every variable
     ");
     assert!(cloud.standin.requests().is_empty());
 }

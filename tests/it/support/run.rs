@@ -54,6 +54,17 @@ impl Run {
         run
     }
 
+    /// `gcr-push WORD ARGUMENT...`, from a text with blanks between them.
+    pub fn line(line: &str) -> Self {
+        line.split_whitespace().fold(Self::new(), Self::argument)
+    }
+
+    /// Adds an argument.
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
     /// Sets `GCR_PUSH_NAME`.
     pub fn set(self, name: &str, value: impl AsRef<str>) -> Self {
         let name = format!("GCR_PUSH_{}", name.to_uppercase());
