@@ -29,6 +29,7 @@ mod push;
 mod reuse;
 mod secrets;
 mod setup;
+mod setup_action;
 mod shipped_files;
 mod slow_line;
 mod standard_input;
