@@ -21,14 +21,9 @@ const CONCURRENT_REQUESTS: usize = 8;
 const JOB_TOKEN_USER: &str = "gitlab-ci-token";
 
 impl Registry {
-    /// True if the registry belongs to a GitLab.
-    pub fn is_gitlabs(&self) -> bool {
-        self.gitlab_api().is_some()
-    }
-
     /// True if the login is a CI job token. With it, GitLab's API lists at most the registry of the
     /// job's project.
-    pub fn has_job_token(&self) -> bool {
+    pub(super) fn has_job_token(&self) -> bool {
         let identity = self.tokens.identity("");
         matches!(identity, Identity::Login(user, _) if user == JOB_TOKEN_USER)
     }
@@ -40,13 +35,11 @@ impl Registry {
     /// # Errors
     ///
     /// If GitLab refuses the request, or returns something else than a list.
-    pub async fn group_repositories(
+    pub(super) async fn group_repositories(
         &self,
+        api: &Url,
         path: &str,
     ) -> Result<Option<Vec<String>>, RegistryError> {
-        let Some(api) = self.gitlab_api() else {
-            return Ok(None);
-        };
         let mut owners = vec![("groups", path)];
         // An image may have two more path components than its project.
         let parents = std::iter::successors(Some(path), |path| {
@@ -55,14 +48,14 @@ impl Registry {
         let projects = parents.filter(|path| path.contains('/')).take(3);
         owners.extend(projects.map(|project| ("projects", project)));
         for (kind, owner) in owners {
-            if let Some(repositories) = self.gitlab_repositories(&api, kind, owner).await? {
+            if let Some(repositories) = self.gitlab_repositories(api, kind, owner).await? {
                 return Ok(Some(repositories));
             }
         }
         if path.contains('/') {
             Ok(None)
         } else {
-            self.user_repositories(&api, path).await
+            self.user_repositories(api, path).await
         }
     }
 
@@ -145,10 +138,10 @@ impl Registry {
         Ok(exists.then_some(repositories))
     }
 
-    /// The URL of the API. GitLab's registries send clients to `/jwt/auth` of their GitLab for
-    /// tokens, and only they use this service name.
+    /// The URL of the API. `None` if the registry belongs to no GitLab. GitLab's registries send
+    /// clients to `/jwt/auth` of their GitLab for tokens, and only they use this service name.
     /// <https://docs.gitlab.com/administration/packages/container_registry/>
-    fn gitlab_api(&self) -> Option<Url> {
+    pub(super) fn gitlab_api(&self) -> Option<Url> {
         let (realm, service) = self.tokens.server()?;
         if service != Some("container_registry") {
             return None;

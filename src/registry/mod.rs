@@ -17,6 +17,7 @@ pub mod pool;
 pub mod properties;
 mod pull;
 mod referrers;
+mod repositories;
 mod resumed;
 mod retry;
 mod tags;
@@ -27,6 +28,7 @@ mod upload_progress;
 pub(crate) use downtime::RetryState;
 pub use error::RegistryError;
 pub use google::ListedManifest;
+pub use repositories::{FoundRepository, ListingError};
 pub(crate) use retry::{RetryKind, RetryPolicy, Retryable};
 pub use tags::Listing;
 

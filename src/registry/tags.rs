@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use reqwest::Method;
 use serde::Deserialize;
 
 use super::auth::scope::Access;
@@ -145,31 +144,13 @@ impl Registry {
         kept
     }
 
-    /// Checks the depth and the size of a walk through the lists below `path`.
-    ///
-    /// # Errors
-    ///
-    /// If they are beyond any real registry.
-    pub fn check_walk(&self, path: &str, depth: usize, count: usize) -> Result<(), RegistryError> {
-        if depth <= MAX_DEPTH && count <= MAX_PATHS {
-            return Ok(());
-        }
-        let url = self.url(&format!("/v2/{path}/tags/list"));
-        let endless = if depth > MAX_DEPTH {
-            format!("what is listed below it goes deeper than {MAX_DEPTH} levels")
-        } else {
-            format!("what is listed below it is more than {MAX_PATHS} paths")
-        };
-        Err(RegistryError::protocol_violation(Method::GET, url, endless))
-    }
-
     /// Lists all repositories of the registry. `None` if it has no catalog.
     /// <https://distribution.github.io/distribution/spec/api/#listing-repositories>
     ///
     /// # Errors
     ///
     /// If the registry refuses the request, or returns something else than a list.
-    pub async fn catalog(&self) -> Result<Option<Vec<String>>, RegistryError> {
+    pub(super) async fn catalog(&self) -> Result<Option<Vec<String>>, RegistryError> {
         #[derive(Deserialize)]
         struct Page {
             // Go encodes an empty list as `null`.
@@ -196,12 +177,6 @@ impl Registry {
 
 /// The maximum length of a repository name, which registries count with their host.
 const MAX_NAME: usize = 255;
-
-/// The maximum depth of a walk. GitLab nests twenty groups.
-const MAX_DEPTH: usize = 32;
-
-/// The maximum number of paths in a walk.
-const MAX_PATHS: usize = 100_000;
 
 /// How much of an invalid name is logged.
 const MAX_LOGGED: usize = 60;

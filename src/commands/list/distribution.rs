@@ -1,5 +1,4 @@
-//! Lists through the registry: Google's with its extension of `tags/list`, others with their tags
-//! and their catalog, if they have one.
+//! Lists through the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,8 +6,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{AT_ONCE, Contents, ListError, ListedImage, first_level};
-use crate::oci::reference::is_at_or_below;
-use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
+use crate::registry::{FoundRepository, ListedManifest, Listing, ListingError, Registry};
 
 /// The names directly below `path`, or at any depth if the registry lists them so.
 ///
@@ -16,21 +14,8 @@ use crate::registry::{ListedManifest, Listing, Registry, RegistryError};
 ///
 /// If the registry returns an error or lists nothing.
 pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>, ListError> {
-    if registry.endpoint().is_google() {
-        let listing = fetch(registry, path).await?;
-        return Ok(listing.children);
-    }
-    let all = catalog(registry).await?;
-    let below = all.iter().filter_map(|name| match path {
-        "" => Some(name.as_str()),
-        path => name.strip_prefix(path)?.strip_prefix('/'),
-    });
-    let below: Vec<_> = below.map(str::to_owned).collect();
-    if below.is_empty() && !path.is_empty() {
-        Err(nothing(registry, path))
-    } else {
-        Ok(below)
-    }
+    let names = registry.names_below(path).await?;
+    names.ok_or_else(|| nothing(registry, path))
 }
 
 /// Every manifest at or below `path`.
@@ -39,44 +24,23 @@ pub(super) async fn names(registry: &Registry, path: &str) -> Result<Vec<String>
 ///
 /// As for [`names`].
 pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedImage>, ListError> {
-    let mut found = Vec::new();
-    let mut waiting = if registry.endpoint().is_google() {
-        vec![path.to_owned()]
-    } else {
-        let all = catalog(registry).await?;
-        all.into_iter()
-            .filter(|name| is_at_or_below(name, path))
-            .collect()
-    };
-    let is_there = !waiting.is_empty();
-    let (mut depth, mut count) = (0, 0);
-    while !waiting.is_empty() {
-        count += waiting.len();
-        let checked = registry.check_walk(path, depth, count);
-        checked.map_err(|cause| failed(registry, path, cause))?;
-        depth += 1;
-        let listings: Vec<_> = stream::iter(waiting)
-            .map(|path| async move {
-                let listing = list(registry, &path).await?;
-                Ok::<_, ListError>((path, listing))
-            })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
-        waiting = Vec::new();
-        for (path, listing) in listings {
-            // A repository that was deleted in the meantime is not an error.
-            let Some(listing) = listing else { continue };
-            let children = listing.children.iter();
-            waiting.extend(children.map(|child| format!("{path}/{child}")));
-            found.extend(manifests(registry, &path, listing).await?);
-        }
+    let repositories = registry.repositories(path).await?;
+    if repositories.is_empty() && !registry.endpoint().is_google() {
+        return Err(nothing(registry, path));
     }
-    if is_there {
-        Ok(found)
-    } else {
-        Err(nothing(registry, path))
-    }
+    let found: Vec<_> = stream::iter(repositories)
+        .map(|FoundRepository { path, listing }| async move {
+            let listing = match listing {
+                Some(listing) => listing,
+                // A repository that was deleted in the meantime is not an error.
+                None => registry.complete_list(&path).await?.unwrap_or_default(),
+            };
+            manifests(registry, &path, listing).await
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Every tagged manifest of one image, and on Google's registries the untagged ones too. For a
@@ -86,7 +50,8 @@ pub(super) async fn below(registry: &Registry, path: &str) -> Result<Vec<ListedI
 ///
 /// As for [`names`].
 pub(super) async fn image(registry: &Registry, repository: &str) -> Result<Contents, ListError> {
-    let listing = fetch(registry, repository).await?;
+    let listing = registry.complete_list(repository).await?;
+    let listing = listing.ok_or_else(|| nothing(registry, repository))?;
     if listing.manifests.is_empty() && listing.tags.is_empty() && !listing.children.is_empty() {
         return Ok(Contents::Names(first_level(repository, listing.children)));
     }
@@ -102,42 +67,7 @@ pub(super) async fn folder(registry: &Registry, path: &str) -> Option<Vec<String
     if endpoint.is_google() || endpoint.has_no_catalog() {
         return None;
     }
-    names(registry, path).await.ok()
-}
-
-async fn catalog(registry: &Registry) -> Result<Vec<String>, ListError> {
-    let place = registry.endpoint().to_string();
-    match registry.catalog().await {
-        Ok(Some(all)) => Ok(all),
-        Ok(None) => Err(ListError::NoCatalog(place, None)),
-        Err(cause)
-            if cause
-                .status()
-                .is_some_and(|status| status.is_client_error()) =>
-        {
-            Err(ListError::NoCatalog(place, Some(cause)))
-        }
-        Err(cause) => Err(ListError::Registry(place, cause)),
-    }
-}
-
-async fn list(registry: &Registry, path: &str) -> Result<Option<Listing>, ListError> {
-    let found = registry.list(path).await;
-    let found = found.map_err(|cause| failed(registry, path, cause))?;
-    if registry.endpoint().is_google()
-        && let Some(cut) = found.as_ref().and_then(Listing::cut)
-    {
-        tracing::warn!(
-            "`{}/{path}` lists exactly {cut}, where lists are cut off: there may be more",
-            registry.endpoint()
-        );
-    }
-    Ok(found)
-}
-
-async fn fetch(registry: &Registry, path: &str) -> Result<Listing, ListError> {
-    let found = list(registry, path).await?;
-    found.ok_or_else(|| nothing(registry, path))
+    registry.names_below(path).await.ok().flatten()
 }
 
 /// The manifests of a listing. If it has tags only, the digest of each tag is requested.
@@ -158,7 +88,8 @@ async fn manifests(
     let tags = stream::iter(listing.tags)
         .map(|tag| async move {
             let digest = registry.head_manifest(path, &tag).await;
-            let digest = digest.map_err(|cause| failed(registry, path, cause))?;
+            let failed = |cause| ListingError::new(registry.endpoint(), path, cause);
+            let digest = digest.map_err(failed)?;
             Ok::<_, ListError>(digest.map(|digest| (digest, tag)))
         })
         .buffer_unordered(AT_ONCE);
@@ -182,16 +113,5 @@ async fn manifests(
 }
 
 fn nothing(registry: &Registry, path: &str) -> ListError {
-    ListError::Nothing(place(registry, path))
-}
-
-fn failed(registry: &Registry, path: &str, cause: RegistryError) -> ListError {
-    ListError::Registry(place(registry, path), cause)
-}
-
-fn place(registry: &Registry, path: &str) -> String {
-    match path {
-        "" => registry.endpoint().to_string(),
-        path => format!("{}/{path}", registry.endpoint()),
-    }
+    ListError::Nothing(registry.endpoint().with_path(path))
 }

@@ -6,7 +6,7 @@ use crate::auth::AuthError;
 use crate::ci::output::OutputError;
 use crate::diagnostics::Diagnostic;
 use crate::google::GoogleError;
-use crate::registry::RegistryError;
+use crate::registry::ListingError;
 use crate::registry::pool::PoolError;
 
 /// An error of `list`.
@@ -21,18 +21,15 @@ pub enum ListError {
     /// The list could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// The registry returned an error.
-    #[error("could not list `{0}`")]
-    Registry(String, #[source] RegistryError),
+    /// The registry did not list the path.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
     /// Artifact Registry's API returned an error, and the registry cannot list the path either.
     #[error("could not list the repositories of `{0}`")]
     Api(String, #[source] Box<GoogleError>),
     /// The registry has nothing at the path.
     #[error("there is nothing at `{0}`")]
     Nothing(String),
-    /// The registry has no catalog, or denies access to it.
-    #[error("`{0}` does not list its images")]
-    NoCatalog(String, #[source] Option<RegistryError>),
 }
 
 impl Diagnostic for ListError {
@@ -41,9 +38,9 @@ impl Diagnostic for ListError {
             Self::Auth(error) => error,
             Self::Open(error) => &**error,
             Self::Output(error) => error,
-            Self::Registry(_, cause) | Self::NoCatalog(_, Some(cause)) => cause,
+            Self::Listing(error) => error,
             Self::Api(_, cause) => &**cause,
-            Self::Nothing(_) | Self::NoCatalog(_, None) => return None,
+            Self::Nothing(_) => return None,
         })
     }
 
@@ -59,12 +56,14 @@ impl Diagnostic for ListError {
             Self::Nothing(_) => {
                 hints.push("check `image`, or `project_id`, `repository` and `name`".to_owned());
             }
-            Self::NoCatalog(_, None) => hints.push(name_hint.to_owned()),
-            Self::NoCatalog(_, Some(_)) => {
+            Self::Listing(ListingError::Registry(..)) => {}
+            Self::Listing(ListingError::NoCatalog(_, None)) => hints.push(name_hint.to_owned()),
+            Self::Listing(ListingError::NoCatalog(_, Some(_))) => {
                 let hint = format!("many registries keep that list to themselves: {name_hint}");
                 hints.insert(0, hint);
             }
-            Self::Registry(..) | Self::Auth(_) | Self::Open(_) | Self::Output(_) => {}
+            Self::Listing(_) => hints.push(format!("or {name_hint}")),
+            Self::Auth(_) | Self::Open(_) | Self::Output(_) => {}
         }
         hints
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::MirrorError;
 use super::image::{PlannedImage, SyncState};
-use super::plan::{Planner, list_error};
+use super::plan::Planner;
 use super::referrers::{MirrorRepository, ReferrerCheck, ReferrerTags};
 use crate::image::Source;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, media_type};
 use crate::push::destinations::Target;
 use crate::push::{self, Settings};
-use crate::registry::{ListedManifest, Registry};
+use crate::registry::{ListedManifest, ListingError, Registry};
 
 /// The result of an image at the destinations, resolved with at most one request.
 struct SourceSummary {
@@ -226,7 +226,7 @@ impl Planner<'_> {
             path,
         };
         let has_all = there.has_all(&referrers).await;
-        let failed = |cause| list_error(there.registry.endpoint(), path, cause);
+        let failed = |cause| ListingError::new(there.registry.endpoint(), path, cause);
         Ok(if has_all.map_err(failed)? {
             SyncState::UpToDate
         } else {
@@ -251,7 +251,8 @@ impl Planner<'_> {
                 tags: self.referrer_tags(registry, path).await,
             };
             let found = repository.all_referrers(manifests.to_vec()).await;
-            let found = found.map_err(|cause| list_error(registry.endpoint(), path, cause))?;
+            let found =
+                found.map_err(|cause| ListingError::new(registry.endpoint(), path, cause))?;
             Ok::<_, MirrorError>(found.map(Arc::new))
         });
         found.await.cloned()
@@ -287,8 +288,10 @@ impl Planner<'_> {
             return Ok(Some(listed.digest));
         }
         let found = registry.head_manifest(repository, tag).await;
-        found
-            .map_err(|cause| list_error(registry.endpoint(), &format!("{repository}:{tag}"), cause))
+        Ok(found.map_err(|cause| {
+            let path = format!("{repository}:{tag}");
+            ListingError::new(registry.endpoint(), &path, cause)
+        })?)
     }
 
     /// The first listed manifest that matches. `None` if there is none, or if the registry lists no

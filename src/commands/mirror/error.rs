@@ -10,7 +10,7 @@ use crate::diagnostics::{Diagnostic, ExitCode, SharedError};
 use crate::image::SourceError;
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
-use crate::registry::RegistryError;
+use crate::registry::ListingError;
 use crate::registry::pool::PoolError;
 
 /// An error of `mirror`.
@@ -38,29 +38,8 @@ pub enum MirrorError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// A registry did not list a path.
-    #[error("could not list `{what}`")]
-    List {
-        /// `host/path`.
-        what: String,
-        /// The registry's error.
-        #[source]
-        cause: RegistryError,
-    },
-    /// GitLab did not list the repositories of a group.
-    #[error("could not list the repositories of GitLab's `{what}`")]
-    Group {
-        /// `host/path`.
-        what: String,
-        /// GitLab's error.
-        #[source]
-        cause: RegistryError,
-    },
-    /// GitLab has no such group, project or user, or the login cannot see it.
-    #[error("GitLab shows no group, project or user `{0}` to this login")]
-    NoGroup(String),
-    /// The login is a job token, which cannot list a group.
-    #[error("the login for GitLab's `{0}` is the job's own token, which lists no group")]
-    JobToken(String),
+    #[error(transparent)]
+    Listing(#[from] ListingError),
     /// There is no repository below a path.
     #[error("there is no repository below `{0}`")]
     NothingBelow(String),
@@ -136,14 +115,13 @@ impl Diagnostic for MirrorError {
             Self::PullSecret(error) => error,
             Self::Output(error) => error,
             Self::Image { cause, .. } => &**cause,
-            Self::List { cause, .. } | Self::Group { cause, .. } => cause,
+            Self::Listing(error) => error,
             _ => return None,
         })
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoGroup(_) | Self::JobToken(_) => ExitCode::Denied,
             Self::NoDates(_)
             | Self::Collision { .. }
             | Self::Platforms { .. }
@@ -157,12 +135,13 @@ impl Diagnostic for MirrorError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Group { .. } | Self::NoGroup(_) | Self::JobToken(_) => vec![
-                "give that registry a login whose password is a group access token, or a person's, \
-                 with the role Reporter and the scopes `read_api` and `read_registry`: neither \
-                 CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one"
-                    .to_owned(),
-            ],
+            Self::Listing(ListingError::Registry(_, cause)) => cause.hints(),
+            Self::Listing(error) => {
+                let mut hints = error.hints();
+                let or = if hints.is_empty() { "" } else { "or " };
+                hints.push(format!("{or}name the repositories one by one"));
+                hints
+            }
             Self::NothingBelow(_) => vec![
                 "some registries list only what the login may see, and some list nothing: name \
                  the repositories one by one"

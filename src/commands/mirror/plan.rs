@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::image::{MirrorPlan, PlannedImage, SyncState};
 use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
-use super::{MirrorEntry, MirrorError, MirrorFile, MirrorSource, repositories};
+use super::{MirrorEntry, MirrorError, MirrorFile, MirrorSource};
 use crate::auth::once_map::OnceMap;
 use crate::image::is_referrer_tag;
 use crate::oci::digest::Digest;
@@ -16,10 +16,10 @@ use crate::oci::reference::{Endpoint, Reference, check_tag};
 use crate::push::Settings;
 use crate::push::destinations::Target;
 use crate::registry::pool::RegistryPool;
-use crate::registry::{Listing, Registry, RegistryError};
+use crate::registry::{Listing, ListingError, Registry};
 
 /// Requests that are in flight at once.
-pub(super) const QUESTIONS_AT_ONCE: usize = 16;
+const QUESTIONS_AT_ONCE: usize = 16;
 
 /// Makes the plan. An entry that cannot be planned does not stop the others: its error is returned
 /// beside the plan.
@@ -91,7 +91,7 @@ pub(super) struct Planner<'a> {
     pub(super) registries: &'a RegistryPool<'a>,
     pub(super) settings: &'a Settings,
     /// The listing of each repository. `None` if the repository does not exist.
-    listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
+    pub(super) listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
     /// The tags by which referrers of a repository are found.
     pub(super) referrer_tags: OnceMap<(Endpoint, String), Option<Arc<ReferrerTags>>>,
     /// The referrers of each image of a repository.
@@ -103,7 +103,7 @@ impl Planner<'_> {
     /// stop the others.
     async fn items(&self, entry: &MirrorEntry) -> Vec<Result<Vec<PlannedImage>, MirrorError>> {
         let mine = |endpoint: &Endpoint, repository: &str| {
-            let name = repositories::name(endpoint, repository);
+            let name = endpoint.with_path(repository);
             self.request.shard.is_none_or(|shard| shard.has(&name))
         };
         match &entry.source {
@@ -227,17 +227,12 @@ impl Planner<'_> {
         let cell = self.listings.of(key);
         let listing = cell.get_or_try_init(|| async {
             let listing = registry.list(repository).await;
-            let listing =
-                listing.map_err(|cause| list_error(registry.endpoint(), repository, cause))?;
+            let failed = |cause| ListingError::new(registry.endpoint(), repository, cause);
+            let listing = listing.map_err(failed)?;
             Ok::<_, MirrorError>(listing.map(Arc::new))
         });
         listing.await.cloned()
     }
-}
-
-pub(super) fn list_error(endpoint: &Endpoint, path: &str, cause: RegistryError) -> MirrorError {
-    let what = repositories::name(endpoint, path);
-    MirrorError::List { what, cause }
 }
 
 fn listed(listing: &Listing) -> Vec<ListedTag> {

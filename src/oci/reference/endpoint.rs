@@ -78,6 +78,14 @@ impl Endpoint {
         self.is_docker_hub() || self.host() == "ghcr.io"
     }
 
+    /// `HOST/path`, or `HOST` if `path` is empty.
+    pub fn with_path(&self, path: &str) -> String {
+        match path {
+            "" => self.to_string(),
+            path => format!("{self}/{path}"),
+        }
+    }
+
     /// The root of the registry's API, `SCHEME://HOST/v2/`. Docker Hub's API has another host than
     /// the names of its images.
     pub fn url(&self, scheme: &str) -> url::Url {

@@ -1,5 +1,6 @@
 //! `list` at registries other than Google's.
 
+use serde_json::json;
 use standin::{Fault, FaultAction, RequestKind, Standin};
 
 use super::rows;
@@ -252,6 +253,51 @@ fn index_size_is_the_sum_of_its_platforms() {
     let size = |image: &serde_json::Value| image["size_bytes"].as_u64().unwrap();
     assert!(size(all) > size(one), "{images:#?}");
     assert_eq!(all["platforms"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn gitlab_group_is_listed_by_its_api() {
+    const REGISTRY: &str = "registry.gitlab.com";
+    let gitlab = Standin::builder().name(REGISTRY).start();
+    for repository in [
+        "acme/api",
+        "acme/api/debug",
+        "acme/team/web",
+        "acme-2/other",
+    ] {
+        put(&gitlab, repository);
+    }
+    gitlab.become_gitlab(&["acme/api", "acme/team/web", "acme-2/other"]);
+    let scopes = ["read_api", "read_registry"];
+    gitlab.gitlab_token("bot", "glpat-acme-reads-all-of-it", "acme", &scopes);
+    gitlab.basic_user("gitlab-ci-token", "glcbt-of-a-job");
+    let login = |user: &str, password: &str| {
+        let auths = json!({"auths": {REGISTRY: {"username": user, "password": password}}});
+        list(REGISTRY)
+            .variable("HTTPS_PROXY", gitlab.proxy_url())
+            .set("ca_certificates", gitlab.ca_pem())
+            .set("docker_config", auths.to_string())
+            .set("project_id", "acme")
+    };
+    let of_group = || login("bot", "glpat-acme-reads-all-of-it");
+    assert_eq!(
+        rows(&of_group().succeeds()),
+        [
+            [format!("{REGISTRY}/acme/api")],
+            [format!("{REGISTRY}/acme/team")]
+        ]
+    );
+    let all = rows(&of_group().set("list_recursive", "true").succeeds());
+    assert_eq!(all.len(), 3, "{all:?}");
+    let message = login("gitlab-ci-token", "glcbt-of-a-job")
+        .fails_with(3)
+        .error();
+    insta::assert_snapshot!(message, @"
+    error: the login for GitLab's `registry.gitlab.com/acme` is the job's own token, which lists no group
+
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: or name the image in `name`, or in `tags` with its registry, to list its tags
+    ");
 }
 
 #[test]

@@ -150,15 +150,18 @@ fn forbidden_group_listing_names_the_needed_token() {
       caused by: GET https://gitlab.com/api/v4/groups/acme/registry/repositories?per_page=...: 403 Forbidden
       caused by: {"error":"insufficient_scope","error_description":"The request requires higher privileges than provided by the access token.","scope":"api read_api"}
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: or name the repositories one by one
 
     error: the login for GitLab's `registry.gitlab.com/acme` is the job's own token, which lists no group
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: or name the repositories one by one
 
     error: GitLab shows no group, project or user `registry.gitlab.com/acme-2` to this login
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group; or name the repositories one by one
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: or name the repositories one by one
     "#);
     let quoted = gitlab.requests();
     assert!(quoted.iter().all(|request| request.path != "/v2/_catalog"));
