@@ -73,16 +73,6 @@ impl Login {
 }
 
 impl Logins {
-    /// The user name of the preferred login for a whole host.
-    #[cfg(test)]
-    pub(crate) fn user(&self, endpoint: &Endpoint) -> Option<String> {
-        let mut entries = self.for_host(endpoint, false).into_iter();
-        entries.find_map(|entry| match entry {
-            HostEntry::Login(login) => Some(login.user),
-            HostEntry::Helper(_) | HostEntry::Unusable(..) => None,
-        })
-    }
-
     /// Returns the entries for a host, the preferred one first. Within one Docker config the
     /// longest path comes first. The first entry that applies to a repository is used.
     pub(super) fn for_host(&self, endpoint: &Endpoint, is_source: bool) -> Vec<HostEntry> {

@@ -29,8 +29,6 @@ mod paths;
 pub mod pull_secret;
 pub mod setup;
 mod targets;
-#[cfg(test)]
-mod tests;
 pub(crate) mod values;
 pub mod variables;
 pub mod workload_identity;

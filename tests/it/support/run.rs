@@ -1,6 +1,7 @@
 //! Running the built program in an empty environment and a fresh folder.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -13,7 +14,7 @@ pub struct Run {
     /// The program that it runs under, with its first arguments. Empty if it runs by itself.
     before: Vec<String>,
     arguments: Vec<String>,
-    variables: BTreeMap<String, String>,
+    variables: BTreeMap<String, OsString>,
     directory: TempDir,
     input: Vec<u8>,
 }
@@ -66,13 +67,13 @@ impl Run {
     }
 
     /// Sets `GCR_PUSH_NAME`.
-    pub fn set(self, name: &str, value: impl AsRef<str>) -> Self {
+    pub fn set(self, name: &str, value: impl AsRef<OsStr>) -> Self {
         let name = format!("GCR_PUSH_{}", name.to_uppercase());
         self.variable(&name, value)
     }
 
     /// Sets any other variable.
-    pub fn variable(mut self, name: &str, value: impl AsRef<str>) -> Self {
+    pub fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.variables
             .insert(name.to_owned(), value.as_ref().to_owned());
         self
@@ -198,7 +199,7 @@ impl Run {
     pub fn fails_with(mut self, code: i32) -> Outcome {
         const RETRIES: &str = "GCR_PUSH_RETRY_TIMEOUT";
         let retries = self.variables.entry(RETRIES.to_owned());
-        retries.or_insert_with(|| "0s".to_owned());
+        retries.or_insert_with(|| "0s".into());
         let outcome = self.run();
         assert_eq!(outcome.code, code, "{}\n{}", outcome.stdout, outcome.stderr);
         outcome

@@ -6,6 +6,7 @@ mod files;
 mod masks;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -101,7 +102,7 @@ impl Step {
     }
 
     /// `env:`.
-    pub fn variable(mut self, name: &str, value: impl AsRef<str>) -> Self {
+    pub fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.run = self.run.variable(name, value);
         self
     }

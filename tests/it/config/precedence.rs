@@ -1,12 +1,12 @@
 //! Tests of the precedence of credentials for Google.
 
-use crate::config::tests::*;
+use super::variables::*;
 
 const USER: &str =
     r#"{"type":"authorized_user","client_id":"x","client_secret":"y","refresh_token":"z"}"#;
 
 /// A credential: how a run sets it, and its source if it is used.
-type Way = (fn(Run) -> Run, &'static str);
+type Way = (fn(Variables) -> Variables, &'static str);
 
 /// All credentials in order of precedence. The first three exclude each other, so only one of them
 /// is set at a time.
@@ -72,13 +72,13 @@ const AMBIENT: [Way; 5] = [
     ),
 ];
 
-fn chosen(run: &Run) -> Option<String> {
+fn chosen(run: &Variables) -> Option<String> {
     let google = run.request().session.sign_in.google;
     google.map(|(origin, _)| origin.to_string())
 }
 
-fn bare() -> Run {
-    Run::bare()
+fn bare() -> Variables {
+    Variables::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1")
 }
@@ -139,7 +139,7 @@ fn missing_ambient_file_is_skipped_unless_the_only_one() {
 
 #[test]
 fn broken_ambient_credential_is_ignored_without_google() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_TAGS", "registry.example.com/api:1")
         .with("GOOGLE_APPLICATION_CREDENTIALS", "/lost/creds.json");
@@ -148,7 +148,7 @@ fn broken_ambient_credential_is_ignored_without_google() {
 
 #[test]
 fn ambient_key_brings_its_project() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GOOGLE_APPLICATION_CREDENTIALS", "/b.json")
         .file("/b.json", KEY);

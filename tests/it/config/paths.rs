@@ -1,9 +1,9 @@
 //! Tests of path translation in a container action.
 
-use crate::config::tests::*;
-use crate::image::location::{ArchiveKind, ImageOrigin, ImageSource};
+use super::variables::*;
+use gcr_push::image::location::{ArchiveKind, ImageOrigin, ImageSource};
 
-fn image(run: &Run) -> ImageSource {
+fn image(run: &Variables) -> ImageSource {
     match run.request().image {
         ImageOrigin::Local(image) => image,
         other => panic!("no image of this machine: {other:?}"),
@@ -27,7 +27,7 @@ fn host_paths_with_a_known_prefix_are_translated() {
         ("/github/workspace/i.tar", "/github/workspace/i.tar"),
         ("out/i.tar", "out/i.tar"),
     ] {
-        let run = Run::action().with("INPUT_IMAGE", format!("docker-archive:{given}:app:1"));
+        let run = Variables::action().with("INPUT_IMAGE", format!("docker-archive:{given}:app:1"));
         let expected = ImageSource::DockerArchive(seen.into(), Some("app:1".to_owned()));
         assert_eq!(image(&run), expected, "{given}");
     }
@@ -35,13 +35,13 @@ fn host_paths_with_a_known_prefix_are_translated() {
 
 #[test]
 fn directory_with_a_common_prefix_is_another() {
-    let run = Run::action().with("INPUT_IMAGE", "oci:/home/runner/work/shop/shop-2/x");
+    let run = Variables::action().with("INPUT_IMAGE", "oci:/home/runner/work/shop/shop-2/x");
     assert!(run.refused().contains("cannot see"));
 }
 
 #[test]
 fn container_paths_are_unchanged() {
-    let run = Run::action()
+    let run = Variables::action()
         .with("INPUT_IMAGE", "/opt/image.tar")
         .file("/opt/image.tar", "");
     assert_eq!(image(&run), ImageSource::Path("/opt/image.tar".into()));
@@ -49,7 +49,7 @@ fn container_paths_are_unchanged() {
 
 #[test]
 fn unmounted_path_error_lists_mounted_ones() {
-    let run = Run::action()
+    let run = Variables::action()
         .with("INPUT_IMAGE", "oci:/home/runner/layout")
         .with("INPUT_CREDENTIALS_JSON", "/home/runner/secret/key.json")
         .with("INPUT_PROJECT_ID", "acme")
@@ -68,7 +68,7 @@ fn unmounted_path_error_lists_mounted_ones() {
 
 #[test]
 fn unmounted_runner_temp_directory_is_recognized() {
-    let run = Run::action()
+    let run = Variables::action()
         .with("RUNNER_TEMP", "/home/runner/work/_temp")
         .with("INPUT_IMAGE", "oci:/home/runner/work/_temp/layout");
     insta::assert_snapshot!(run.refused(), @r"
@@ -81,7 +81,7 @@ fn unmounted_runner_temp_directory_is_recognized() {
 
 #[test]
 fn files_and_results_are_translated() {
-    let request = Run::action()
+    let request = Variables::action()
         .with("INPUT_CREDENTIALS_JSON", "/home/runner/work/_temp/key.json")
         .file("/github/runner_temp/key.json", KEY)
         .with(
@@ -101,8 +101,8 @@ fn files_and_results_are_translated() {
 #[test]
 fn path_is_unchanged_outside_a_container_action() {
     for run in [
-        Run::push(),
-        Run::push()
+        Variables::push(),
+        Variables::push()
             .with("GITHUB_ACTIONS", "true")
             .with("GITHUB_WORKSPACE", "/home/runner/work/shop/shop")
             .with("RUNNER_WORKSPACE", "/home/runner/work/shop"),
@@ -117,7 +117,7 @@ fn path_is_unchanged_outside_a_container_action() {
 
 #[test]
 fn renamed_repository_keeps_its_old_directory() {
-    let run = Run::action()
+    let run = Variables::action()
         .with("RUNNER_WORKSPACE", "/work/old")
         .with("INPUT_IMAGE", "oci:/work/old/shop/layout");
     assert_eq!(
@@ -128,12 +128,12 @@ fn renamed_repository_keeps_its_old_directory() {
 
 #[test]
 fn standard_input_is_refused_in_a_container_action_only() {
-    let run = Run::push().with("GCR_PUSH_IMAGE", "docker-archive:-:app:1");
+    let run = Variables::push().with("GCR_PUSH_IMAGE", "docker-archive:-:app:1");
     assert_eq!(
         image(&run),
         ImageSource::StandardInput(ArchiveKind::Docker, Some("app:1".to_owned()))
     );
-    let run = Run::action().with("INPUT_IMAGE", "-");
+    let run = Variables::action().with("INPUT_IMAGE", "-");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
       `image`: the container of an action has no standard input (INPUT_IMAGE)
@@ -145,7 +145,7 @@ fn standard_input_is_refused_in_a_container_action_only() {
 #[test]
 fn result_above_the_workspace_is_refused_in_an_action() {
     let rendered = |path: &str| {
-        let run = Run::action().with("INPUT_REPORT_FILE", path);
+        let run = Variables::action().with("INPUT_REPORT_FILE", path);
         run.result().map(|_| run.request().files.report)
     };
     for path in [
@@ -172,6 +172,6 @@ fn result_above_the_workspace_is_refused_in_an_action() {
         assert!(rendered(path).unwrap().is_some(), "{path}");
     }
     // Outside a container action the path is used unchanged.
-    let run = Run::push().with("GCR_PUSH_REPORT_FILE", "../report.json");
+    let run = Variables::push().with("GCR_PUSH_REPORT_FILE", "../report.json");
     assert!(run.request().files.report.is_some());
 }

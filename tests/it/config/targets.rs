@@ -1,9 +1,9 @@
 //! Tests of destinations, and of the targets of `list`.
 
-use crate::commands::list::ListTarget;
-use crate::config::tests::*;
-use crate::oci::reference::Endpoint;
-use crate::push::destinations::Destinations;
+use super::variables::*;
+use gcr_push::commands::list::ListTarget;
+use gcr_push::oci::reference::Endpoint;
+use gcr_push::push::destinations::Destinations;
 
 fn endpoint(host: &str) -> Endpoint {
     host.parse().unwrap()
@@ -22,7 +22,7 @@ fn at(destinations: &Destinations, host: &str) -> String {
 
 #[test]
 fn default_destination_is_gcr_io_in_the_key_project() {
-    let destinations = Run::push().request().destinations;
+    let destinations = Variables::push().request().destinations;
     assert_eq!(texts(&destinations.endpoints), ["gcr.io"]);
     assert!(destinations.references.is_empty() && destinations.tags.is_empty());
     assert_eq!(at(&destinations, "gcr.io"), "gcr.io/acme/from-source");
@@ -30,7 +30,7 @@ fn default_destination_is_gcr_io_in_the_key_project() {
 
 #[test]
 fn full_references_and_bare_tags_can_be_mixed() {
-    let destinations = Run::push()
+    let destinations = Variables::push()
         .with(
             "GCR_PUSH_TAGS",
             "gcr.io/acme/api:1.2\n eu.gcr.io/acme/api , 1.2,latest\n1.2\neu.gcr.io/acme/api:latest",
@@ -49,7 +49,7 @@ fn full_references_and_bare_tags_can_be_mixed() {
 
 #[test]
 fn full_references_alone_are_the_only_destinations() {
-    let run = Run::push().with("GCR_PUSH_TAGS", "us-docker.pkg.dev/acme/r/api:1");
+    let run = Variables::push().with("GCR_PUSH_TAGS", "us-docker.pkg.dev/acme/r/api:1");
     let destinations = run.request().destinations;
     assert!(destinations.endpoints.is_empty());
     let run = run
@@ -65,14 +65,14 @@ fn full_references_alone_are_the_only_destinations() {
 
 #[test]
 fn digest_is_no_destination() {
-    let digest = crate::oci::digest::Digest::of(b"x");
-    let run = Run::push().with("GCR_PUSH_TAGS", format!("gcr.io/acme/api:1@{digest}"));
+    let digest = gcr_push::oci::digest::Digest::of(b"x");
+    let run = Variables::push().with("GCR_PUSH_TAGS", format!("gcr.io/acme/api:1@{digest}"));
     assert!(run.refused().contains("only a tag can be chosen"));
 }
 
 #[test]
 fn reference_ending_in_at_is_pushed_by_digest() {
-    let run = |tags: &str| Run::push().with("GCR_PUSH_TAGS", tags);
+    let run = |tags: &str| Variables::push().with("GCR_PUSH_TAGS", tags);
     let references = run("gcr.io/acme/api@,gcr.io/acme/web")
         .request()
         .destinations
@@ -90,7 +90,7 @@ fn reference_ending_in_at_is_pushed_by_digest() {
 
 #[test]
 fn only_artifact_registry_needs_a_repository() {
-    let run = Run::push().with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
+    let run = Variables::push().with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input is missing
       `repository`: `us-docker.pkg.dev` needs the name of an Artifact Registry repository (GCR_PUSH_REPOSITORY)
@@ -114,10 +114,10 @@ fn only_artifact_registry_needs_a_repository() {
 
 #[test]
 fn project_is_explicit_else_of_key_else_ambient() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("CLOUDSDK_CORE_PROJECT", "third")
         .with("GOOGLE_CLOUD_PROJECT", "second");
-    let project = |run: &Run| run.request().destinations.parts.project.unwrap();
+    let project = |run: &Variables| run.request().destinations.parts.project.unwrap();
     assert_eq!(project(&run), "acme");
     let run = run
         .without("GCR_PUSH_CREDENTIALS_JSON")
@@ -140,7 +140,7 @@ fn project_is_explicit_else_of_key_else_ambient() {
 
 #[test]
 fn ambient_project_is_for_google_only() {
-    let run = Run::push().with("GCR_PUSH_REGISTRY", "gcr.io,registry.example.com");
+    let run = Variables::push().with("GCR_PUSH_REGISTRY", "gcr.io,registry.example.com");
     let destinations = run.request().destinations;
     assert_eq!(at(&destinations, "gcr.io"), "gcr.io/acme/from-source");
     assert_eq!(
@@ -159,7 +159,7 @@ fn ambient_project_is_for_google_only() {
 
 #[test]
 fn ambient_project_is_checked_where_it_is_used() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .with("GCR_PUSH_IMAGE", "image.tar")
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.x")
         .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1")
@@ -176,7 +176,7 @@ fn ambient_project_is_checked_where_it_is_used() {
 
 #[test]
 fn invalid_parts_are_reported_by_their_own_names() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_REGISTRY", "us-docker.pkg.dev")
         .with("GCR_PUSH_PROJECT_ID", "Acme")
         .with("GCR_PUSH_REPOSITORY", "a/b")
@@ -189,9 +189,9 @@ fn invalid_parts_are_reported_by_their_own_names() {
 
     hint: `gcr-push push --help` describes every variable
     ");
-    let run = Run::push().with("GCR_PUSH_NAME", "a".repeat(250));
+    let run = Variables::push().with("GCR_PUSH_NAME", "a".repeat(250));
     assert!(run.refused().contains("longer than 255 characters"));
-    let run = Run::push().with("GCR_PUSH_NAME", "api:1.2");
+    let run = Variables::push().with("GCR_PUSH_NAME", "api:1.2");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
       `name`: image name `api:1.2` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
@@ -202,7 +202,7 @@ fn invalid_parts_are_reported_by_their_own_names() {
 
 #[test]
 fn tag_that_looks_like_an_image_gets_a_hint() {
-    let run = Run::push().with("GCR_PUSH_TAGS", "api:1.2");
+    let run = Variables::push().with("GCR_PUSH_TAGS", "api:1.2");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
       `tags`: tag `api:1.2` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
@@ -214,7 +214,7 @@ fn tag_that_looks_like_an_image_gets_a_hint() {
 #[test]
 fn blank_separates_nothing() {
     for tags in ["gcr.io/acme/app:1 eu.gcr.io/acme/app:1", "1 latest"] {
-        let run = Run::push().with("GCR_PUSH_TAGS", tags);
+        let run = Variables::push().with("GCR_PUSH_TAGS", tags);
         let fault = run.refused();
         let expected =
             format!("`tags`: `{tags}` is one item: put a comma or a line break between two");
@@ -224,7 +224,7 @@ fn blank_separates_nothing() {
 
 #[test]
 fn separators_only_are_an_empty_list() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_TAGS", ",")
         .with("GCR_PUSH_REGISTRY", ",,");
     insta::assert_snapshot!(run.refused(), @r"
@@ -238,7 +238,7 @@ fn separators_only_are_an_empty_list() {
 
 #[test]
 fn domain_scoped_project_is_accepted() {
-    let run = Run::push().with("GCR_PUSH_PROJECT_ID", "example.com:shop");
+    let run = Variables::push().with("GCR_PUSH_PROJECT_ID", "example.com:shop");
     assert_eq!(
         at(&run.request().destinations, "gcr.io"),
         "gcr.io/example.com/shop/from-source"
@@ -247,7 +247,7 @@ fn domain_scoped_project_is_accepted() {
 
 #[test]
 fn list_shows_projects_without_name_and_tags_with_one() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .argument(CommandName::List)
         .with("GCR_PUSH_REGISTRY", "gcr.io,us-docker.pkg.dev")
         .with("GCR_PUSH_PROJECT_ID", "example.com:shop")
@@ -275,7 +275,7 @@ fn list_shows_projects_without_name_and_tags_with_one() {
 
 #[test]
 fn list_takes_each_image_of_references_once() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .argument(CommandName::List)
         .with("GCR_PUSH_TAGS", "gcr.io/acme/api:1,gcr.io/acme/api:2");
     assert_eq!(
@@ -286,7 +286,7 @@ fn list_takes_each_image_of_references_once() {
 
 #[test]
 fn list_needs_a_project_or_an_image() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .argument(CommandName::List)
         .with("GCR_PUSH_REGISTRY", "gcr.io,ghcr.io");
     insta::assert_snapshot!(run.refused(), @"
@@ -301,11 +301,11 @@ fn list_needs_a_project_or_an_image() {
 #[test]
 fn list_takes_any_path_and_projects_without_repository() {
     let run = |registry: &str| {
-        Run::bare()
+        Variables::bare()
             .argument(CommandName::List)
             .with("GCR_PUSH_REGISTRY", registry)
     };
-    let paths = |run: Run| {
+    let paths = |run: Variables| {
         let listings = run.list().listings;
         let paths = listings.iter().map(|listing| listing.path().to_owned());
         paths.collect::<Vec<_>>()

@@ -1,19 +1,20 @@
 //! Tests of error reports: all faults at once, under the typed names, without secrets.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use crate::ci::LogFormat;
-use crate::config::tests::*;
-use crate::config::{VARIABLES, defaults};
-use crate::http::Network;
-use crate::push::compress::Compression;
-use crate::push::compress::Method;
-use crate::push::upload_slots::Concurrency;
-use crate::push::verify::Verify;
+use super::variables::*;
+use gcr_push::ci::LogFormat;
+use gcr_push::config::{VARIABLES, defaults};
+use gcr_push::http::Network;
+use gcr_push::push::compress::Compression;
+use gcr_push::push::compress::Method;
+use gcr_push::push::upload_slots::Concurrency;
+use gcr_push::push::verify::Verify;
 
 #[test]
 fn empty_environment_error_says_what_to_set() {
-    insta::assert_snapshot!(Run::bare().refused(), @"
+    insta::assert_snapshot!(Variables::bare().refused(), @"
     error: an input is missing
       `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
@@ -23,7 +24,7 @@ fn empty_environment_error_says_what_to_set() {
 
 #[test]
 fn action_without_inputs_names_them_as_inputs() {
-    let run = Run::action()
+    let run = Variables::action()
         .with("INPUT_IMAGE", "")
         .with("INPUT_CREDENTIALS_JSON", "");
     insta::assert_snapshot!(run.refused(), @"
@@ -36,7 +37,7 @@ fn action_without_inputs_names_them_as_inputs() {
 
 #[test]
 fn two_mistakes_are_reported_by_the_typed_names() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_NAME", "api")
         .with("GCR_PUSH_TAGS", "-x")
         .without("GCR_PUSH_CREDENTIALS_JSON")
@@ -52,7 +53,7 @@ fn two_mistakes_are_reported_by_the_typed_names() {
 
 #[test]
 fn every_variable_reports_its_own_mistake() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_IMAGE", "docker-daemon:App:1")
         .with(
             "GCR_PUSH_TAGS",
@@ -94,7 +95,7 @@ fn every_variable_reports_its_own_mistake() {
       `concurrency`: it is `0`, expected a number from 1 to 64 (GCR_PUSH_CONCURRENCY)
       `log_format`: it is `xml`, expected `auto`, `plain`, `github`, `gitlab` or `json` (GCR_PUSH_LOG_FORMAT)
       `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
-      `ca_certificates`: `ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
+      `ca_certificates`: `ca.pem` cannot be read: No such file or directory (os error 2) (GCR_PUSH_CA_CERTIFICATES)
       `insecure_registries`: `gcr.io` is Google's and is never spoken to over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
       `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
 
@@ -104,7 +105,7 @@ fn every_variable_reports_its_own_mistake() {
 
 #[test]
 fn unknown_variable_is_reported_with_the_nearest_name() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_TAG", "1")
         .with("GCR_PUSH_WIBBLE", "")
         .with("INPUT_WIBBLE", "of another action");
@@ -119,7 +120,7 @@ fn unknown_variable_is_reported_with_the_nearest_name() {
 
 #[test]
 fn variable_given_twice_must_have_one_value() {
-    let run = Run::push().with("INPUT_IMAGE", " image.tar\n");
+    let run = Variables::push().with("INPUT_IMAGE", " image.tar\n");
     assert!(run.result().is_ok());
     let run = run.with("INPUT_IMAGE", "other.tar");
     insta::assert_snapshot!(run.refused(), @r"
@@ -133,7 +134,7 @@ fn variable_given_twice_must_have_one_value() {
 #[test]
 fn non_unicode_text_matters_in_our_variables_only() {
     let broken = OsString::from_vec(vec![b'a', 0xff]);
-    let run = Run::push()
+    let run = Variables::push()
         .with("LESSCHARSET", broken.clone())
         .with("INPUT_WIBBLE", broken.clone());
     assert!(run.result().is_ok());
@@ -151,7 +152,7 @@ fn non_unicode_text_matters_in_our_variables_only() {
 
 #[test]
 fn key_in_a_wrong_variable_is_not_shown() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_TAGS", KEY)
         .with("GCR_PUSH_IMAGE", "ya29.token");
     insta::assert_snapshot!(run.refused(), @r"
@@ -179,7 +180,7 @@ fn invalid_secret_is_never_shown() {
             KEY.replace("service_account", nonsense),
         ] {
             let name = format!("GCR_PUSH_{}", variable.name.to_uppercase());
-            let run = Run::action()
+            let run = Variables::action()
                 .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
                 .with("GCR_PUSH_PULL_SECRET_FILE", "x")
                 .with("GCR_PUSH_VERIFY", "wrong")
@@ -195,7 +196,7 @@ fn invalid_secret_is_never_shown() {
 
 #[test]
 fn empty_value_counts_as_absent() {
-    let mut run = Run::push();
+    let mut run = Variables::push();
     for variable in VARIABLES {
         let name = format!("INPUT_{}", variable.name.to_uppercase());
         run = run.with(&name, " \n");
@@ -221,7 +222,7 @@ fn empty_value_counts_as_absent() {
 
 #[test]
 fn given_values_become_the_request() {
-    let request = Run::push()
+    let request = Variables::push()
         .with("GCR_PUSH_COMMAND", "list")
         .with("GCR_PUSH_COMPRESSION", "gzip")
         .with("GCR_PUSH_COMPRESSION_LEVEL", "12")
@@ -250,7 +251,7 @@ fn given_values_become_the_request() {
 
 #[test]
 fn level_needs_compression() {
-    let run = Run::push().with("GCR_PUSH_COMPRESSION", "none");
+    let run = Variables::push().with("GCR_PUSH_COMPRESSION", "none");
     assert_eq!(run.request().options.compression, Compression::None);
     let run = run.with("GCR_PUSH_COMPRESSION_LEVEL", "9");
     assert!(
@@ -261,37 +262,41 @@ fn level_needs_compression() {
 
 #[test]
 fn ci_is_detected_by_a_variable_that_is_not_false() {
-    use crate::ci::Ci;
-    use crate::config::fault::Faults;
-    use crate::config::{CommandLine, console, environment};
-    let ci = |pairs: &[(&str, &str)]| {
-        let mut run = Run::push();
-        for (name, value) in pairs {
-            run = run.with(name, *value);
-        }
-        let environment = environment::read(
-            &CommandLine::default(),
-            run.environment.into_iter(),
-            &mut Faults::default(),
-        );
-        console::ci(&environment)
+    let detected = |pairs: &[(&str, &str)]| {
+        let run = pairs.iter().fold(Variables::push(), |run, (name, value)| {
+            run.with(name, *value)
+        });
+        let format = run.request().session.console.log_format;
+        // A CI keeps what is printed.
+        let prints_secret = run
+            .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
+            .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")
+            .with("GCR_PUSH_PULL_SECRET_FILE", "-");
+        (format, prints_secret.result().is_err())
     };
-    assert_eq!(
-        ci(&[("GITHUB_ACTIONS", "true"), ("CI", "true")]),
-        Some(Ci::GitHub)
-    );
-    assert_eq!(
-        ci(&[("GITLAB_CI", "true"), ("CI", "true")]),
-        Some(Ci::GitLab)
-    );
-    assert_eq!(ci(&[("GITLAB_CI", "false"), ("CI", "1")]), Some(Ci::Other));
-    assert_eq!(ci(&[("CI", "false")]), None);
-    assert_eq!(ci(&[("CI", "0")]), None);
+    for (pairs, expected) in [
+        (
+            &[("GITHUB_ACTIONS", "true"), ("CI", "true")][..],
+            (LogFormat::GitHub, true),
+        ),
+        (
+            &[("GITLAB_CI", "true"), ("CI", "true")],
+            (LogFormat::GitLab, true),
+        ),
+        (
+            &[("GITLAB_CI", "false"), ("CI", "1")],
+            (LogFormat::Plain, true),
+        ),
+        (&[("CI", "false")], (LogFormat::Plain, false)),
+        (&[("CI", "0")], (LogFormat::Plain, false)),
+    ] {
+        assert_eq!(detected(pairs), expected, "{pairs:?}");
+    }
 }
 
 #[test]
 fn request_debug_shows_no_secret() {
-    let request = Run::push()
+    let request = Variables::push()
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")
         .with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml")

@@ -1,10 +1,10 @@
 //! Tests of proxies, root certificates and plain-HTTP hosts.
 
-use crate::config::tests::*;
-use crate::http::Proxies;
+use super::variables::*;
+use gcr_push::http::Proxies;
 
 fn proxies(pairs: &[(&str, &str)]) -> Proxies {
-    let mut run = Run::push();
+    let mut run = Variables::push();
     for (name, value) in pairs {
         run = run.with(name, *value);
     }
@@ -45,7 +45,7 @@ fn cgi_request_header_is_no_proxy() {
 #[test]
 fn invalid_proxy_is_reported_without_its_password() {
     let rendered = |value: &str| {
-        let text = Run::push().with("ALL_PROXY", value).refused();
+        let text = Variables::push().with("ALL_PROXY", value).refused();
         assert!(!text.contains("hunter2"), "{text}");
         text.lines().skip(1).take(1).collect::<String>()
     };
@@ -75,7 +75,7 @@ fn proxy_password_need_not_be_escaped() {
 
 #[test]
 fn root_certificates_are_text_or_a_path() {
-    let text = Run::push()
+    let text = Variables::push()
         .with("GCR_PUSH_CA_CERTIFICATES", "-----BEGIN CERTIFICATE-----\nx")
         .refused();
     insta::assert_snapshot!(text, @r"
@@ -84,10 +84,10 @@ fn root_certificates_are_text_or_a_path() {
 
     hint: `gcr-push push --help` describes every variable
     ");
-    let run = Run::push().with("GCR_PUSH_CA_CERTIFICATES", "/etc/ca.pem");
-    insta::assert_snapshot!(run.refused(), @r"
+    let run = Variables::push().with("GCR_PUSH_CA_CERTIFICATES", "/etc/ca.pem");
+    insta::assert_snapshot!(run.refused(), @"
     error: an input cannot be used
-      `ca_certificates`: `/etc/ca.pem` cannot be read: entity not found (GCR_PUSH_CA_CERTIFICATES)
+      `ca_certificates`: `/etc/ca.pem` cannot be read: No such file or directory (os error 2) (GCR_PUSH_CA_CERTIFICATES)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -102,7 +102,7 @@ fn root_certificates_are_text_or_a_path() {
 
 #[test]
 fn plain_http_hosts_are_listed_and_never_google() {
-    let run = Run::push().with(
+    let run = Variables::push().with(
         "GCR_PUSH_INSECURE_REGISTRIES",
         "registry.example.com:5000, other.example",
     );

@@ -1,20 +1,20 @@
 //! Tests of the options of the pull secret.
 
-use crate::config::tests::*;
+use super::variables::*;
 
-use crate::commands::pull_secret::request::{PullCredential, PullSecretForm, PullSecretOutput};
+use gcr_push::commands::pull_secret::request::{PullCredential, PullSecretForm, PullSecretOutput};
 
-fn asked() -> Run {
+fn asked() -> Variables {
     bare().with("GCR_PUSH_PULL_SECRET_FILE", "pull-secret.yaml")
 }
 
 /// A run without an output for the Secret.
-fn bare() -> Run {
-    Run::push().with("GCR_PUSH_PULL_SECRET", "gcr-pull")
+fn bare() -> Variables {
+    Variables::push().with("GCR_PUSH_PULL_SECRET", "gcr-pull")
 }
 
 /// The account of the key in the Secret, and whether it pushes. `None` for a token.
-fn key(run: &Run) -> Option<(String, bool)> {
+fn key(run: &Variables) -> Option<(String, bool)> {
     match run.request().pull_secret.unwrap().credential.unwrap() {
         PullCredential::Key { key, pushes } => Some((key.client_email, pushes)),
         PullCredential::Token => None,
@@ -201,7 +201,7 @@ fn names_are_checked_as_in_kubernetes() {
 
 #[test]
 fn variables_are_refused_without_a_secret_name() {
-    let run = Run::push()
+    let run = Variables::push()
         .with("GCR_PUSH_PULL_SECRET_NAMESPACES", "a")
         .with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", reader_key())
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "true")
@@ -217,7 +217,7 @@ fn variables_are_refused_without_a_secret_name() {
 
     hint: `gcr-push push --help` describes every variable
     ");
-    let run = Run::push().with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "false");
+    let run = Variables::push().with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "false");
     assert!(run.request().pull_secret.is_none());
 }
 
@@ -238,7 +238,7 @@ fn google_key_is_for_google_registries_only() {
 
 #[test]
 fn command_needs_neither_image_nor_project() {
-    let run = Run::bare()
+    let run = Variables::bare()
         .argument(CommandName::PullSecret)
         .with("GCR_PUSH_PULL_SECRET", "gcr-pull")
         .with("GCR_PUSH_PULL_SECRET_FILE", "-")

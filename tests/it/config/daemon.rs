@@ -1,9 +1,9 @@
 //! Tests of the engine's address for `docker-daemon:REF`.
 
-use crate::config::tests::*;
-use crate::image::location::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
+use super::variables::*;
+use gcr_push::image::location::{DaemonImage, EngineAddress, ImageOrigin, ImageSource};
 
-fn engine(run: &Run) -> EngineAddress {
+fn engine(run: &Variables) -> EngineAddress {
     match run.request().image {
         ImageOrigin::Local(ImageSource::DockerDaemon(DaemonImage { engine, reference })) => {
             assert_eq!(reference, "team/app:1");
@@ -13,8 +13,8 @@ fn engine(run: &Run) -> EngineAddress {
     }
 }
 
-fn push() -> Run {
-    Run::push().with("GCR_PUSH_IMAGE", "docker-daemon:team/app:1")
+fn push() -> Variables {
+    Variables::push().with("GCR_PUSH_IMAGE", "docker-daemon:team/app:1")
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn engine_is_found_where_docker_looks() {
     let run = push().with("DOCKER_HOST", "tcp://docker:2375");
     assert_eq!(engine(&run), EngineAddress::Tcp("docker".to_owned(), 2375));
     // The runner mounts the socket under its path on the host.
-    let run = Run::action().with("INPUT_IMAGE", "docker-daemon:team/app:1");
+    let run = Variables::action().with("INPUT_IMAGE", "docker-daemon:team/app:1");
     assert_eq!(engine(&run), socket("/var/run/docker.sock"));
 }
 
@@ -56,6 +56,6 @@ fn engine_over_ssh_is_refused() {
 
 #[test]
 fn engine_settings_do_not_matter_to_other_sources() {
-    let run = Run::push().with("DOCKER_HOST", "ssh://me@host");
+    let run = Variables::push().with("DOCKER_HOST", "ssh://me@host");
     assert!(run.result().is_ok());
 }

@@ -1,36 +1,31 @@
-//! Tests of whole requests and whole error texts, with made-up environments.
-
-mod credentials;
-mod daemon;
-mod faults;
-mod network;
-mod paths;
-mod precedence;
-mod pull_secret;
-mod targets;
+//! Made-up variables, and the request or the error that they give.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Command, CommandLine, CommandName, ConfigError, FileSystem, Request, request};
-use crate::commands::list::ListRequest;
-use crate::commands::push::PushRequest;
-use crate::diagnostics::render::write_chain;
-use crate::diagnostics::{Diagnostic as _, ExitCode};
+pub use gcr_push::config::{Command, CommandLine, CommandName};
+use gcr_push::config::{ConfigError, FileSystem, Request, request};
+
+use gcr_push::commands::list::ListRequest;
+use gcr_push::commands::push::PushRequest;
+use gcr_push::diagnostics::render::write_chain;
+use gcr_push::diagnostics::{Diagnostic as _, ExitCode};
+
+use crate::support::run::Run;
 
 /// A service-account key in Google's format, of an account that does not exist.
-const KEY: &str = include_str!("../../../tests/fixtures/service-account-key.json");
+pub const KEY: &str = include_str!("../../fixtures/service-account-key.json");
 
 /// The same key for an account that may only read.
-fn reader_key() -> String {
+pub fn reader_key() -> String {
     KEY.replace("pusher", "reader")
 }
 
-/// The file system of one test.
+/// The files of one test, wherever they are.
 #[derive(Default)]
-struct FakeFiles(HashMap<PathBuf, Vec<u8>>);
+pub struct FakeFiles(HashMap<PathBuf, Vec<u8>>);
 
 impl FileSystem for FakeFiles {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -50,29 +45,29 @@ impl FileSystem for FakeFiles {
     }
 }
 
-/// An environment and its files.
+/// Variables and the files that they name.
 #[derive(Default)]
-struct Run {
+pub struct Variables {
     line: CommandLine,
     environment: Vec<(OsString, OsString)>,
     files: FakeFiles,
 }
 
-impl Run {
+impl Variables {
     /// An empty environment.
-    fn bare() -> Self {
+    pub fn bare() -> Self {
         Self::default()
     }
 
     /// The minimum for a push.
-    fn push() -> Self {
+    pub fn push() -> Self {
         Self::bare()
             .with("GCR_PUSH_IMAGE", "image.tar")
             .with("GCR_PUSH_CREDENTIALS_JSON", KEY)
     }
 
     /// The minimum for a push in a container action on GitHub.
-    fn action() -> Self {
+    pub fn action() -> Self {
         Self::bare()
             .with("GITHUB_ACTIONS", "true")
             .with("CI", "true")
@@ -84,56 +79,73 @@ impl Run {
             .with("INPUT_CREDENTIALS_JSON", KEY)
     }
 
-    fn argument(mut self, argument: CommandName) -> Self {
+    pub fn argument(mut self, argument: CommandName) -> Self {
         self.line = CommandLine::of(argument);
         self
     }
 
     /// Sets or replaces a variable.
-    fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self = self.without(name);
         self.environment.push((name.into(), value.into()));
         self
     }
 
-    fn without(mut self, name: &str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self
     }
 
-    fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.0.insert(path.into(), content.into());
         self
     }
 
-    fn result(&self) -> Result<Request, ConfigError> {
+    pub fn result(&self) -> Result<Request, ConfigError> {
         request(&self.line, self.environment.iter().cloned(), &self.files)
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         self.result().unwrap().command
     }
 
-    fn request(&self) -> PushRequest {
+    pub fn request(&self) -> PushRequest {
         match self.command() {
             Command::Push(request) => *request,
             other => panic!("{other:?}"),
         }
     }
 
-    fn list(&self) -> ListRequest {
+    pub fn list(&self) -> ListRequest {
         match self.command() {
             Command::List(request) => *request,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The rendered error of an invalid request.
-    fn refused(&self) -> String {
-        let error = self.result().unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::Usage);
-        let mut text = Vec::new();
-        write_chain(&mut text, &error, &error.hints()).unwrap();
-        String::from_utf8(text).unwrap()
+    /// The error of an invalid request. The program prints it, unless that would need another
+    /// machine: a file outside of the test's folder, or the container of an action.
+    pub fn refused(&self) -> String {
+        let is_elsewhere = |path: &PathBuf| path.is_absolute();
+        let is_ci =
+            |(name, _): &(OsString, OsString)| name == "GITHUB_ACTIONS" || name == "GITLAB_CI";
+        if self.files.0.keys().any(is_elsewhere) || self.environment.iter().any(is_ci) {
+            let error = self.result().unwrap_err();
+            assert_eq!(error.exit_code(), ExitCode::Usage);
+            let mut text = Vec::new();
+            write_chain(&mut text, &error, &error.hints()).unwrap();
+            return String::from_utf8(text).unwrap();
+        }
+        let mut run = match self.line.command {
+            Some(command) => Run::command(command.word()),
+            None => Run::new(),
+        };
+        for (name, value) in &self.environment {
+            run = run.variable(name.to_str().unwrap(), value);
+        }
+        for (path, content) in &self.files.0 {
+            run = run.file(path.to_str().unwrap(), content);
+        }
+        run.fails_with(2).error()
     }
 }
