@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     if let Ok(Invocation::Run(line)) = &invocation
         && io::stdin().is_terminal()
         && io::stderr().is_terminal()
-        && config::wants_usage(line, std::env::vars_os())
+        && config::wants_usage(line, std::env::vars_os(), &config::Disk)
     {
         let _ = output::print(&mut io::stderr(), config::help::usage());
         return (Usage as u8).into();

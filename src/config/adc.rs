@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use super::credentials;
 use super::document::{decoded, read_text};
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
+use super::errors::Errors;
 use crate::auth::credential_file;
 use crate::auth::{CredentialSource, GoogleCredential};
 use crate::diagnostics::sanitize::quoted;
@@ -31,15 +30,14 @@ const WELL_KNOWN: &str = "application_default_credentials.json";
 /// If a credential file cannot be read. The caller decides whether to report that: a run without a
 /// host of Google's must not fail because of it.
 pub(super) fn google(
-    environment: &Environment,
-    paths: &Paths<'_>,
+    environment: &Environment<'_>,
 ) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
     let mut missing = Vec::new();
     for variable in FILES {
         let Some(text) = environment.ambient(variable) else {
             continue;
         };
-        let path = find(text, environment, paths);
+        let path = find(text, environment);
         if path.is_none() && is_content(text) {
             return of_content(variable, text);
         }
@@ -56,7 +54,7 @@ pub(super) fn google(
             continue;
         };
         let origin = CredentialSource::Variable(variable);
-        return match read(&path, paths) {
+        return match read(environment, &path) {
             Ok(credential) => Ok(Some((origin, credential))),
             Err((text, hints)) => Err(vec![AdcFault {
                 variable,
@@ -77,10 +75,10 @@ pub(super) fn google(
         (None, None) => return Ok(None),
     };
     let path = directory.join(WELL_KNOWN);
-    if !paths.files().exists(&path) {
+    if !environment.paths.files().exists(&path) {
         return Ok(None);
     }
-    match read(&path, paths) {
+    match read(environment, &path) {
         Ok(credential) => Ok(Some((CredentialSource::WellKnownFile(path), credential))),
         Err((text, hints)) => Err(vec![AdcFault {
             variable: match environment.ambient("CLOUDSDK_CONFIG") {
@@ -138,19 +136,19 @@ pub(super) struct AdcFault {
 }
 
 impl AdcFault {
-    pub(super) fn report(self, faults: &mut Faults) {
-        faults.unusable(self.variable, self.text);
+    pub(super) fn report(self, errors: &Errors) {
+        errors.invalid(self.variable, self.text);
         for hint in self.hints {
-            faults.hint(hint);
+            errors.hint(hint);
         }
     }
 }
 
 /// Finds the file at its path, or by the same name in the workspace, for which the runner may use
 /// another path in this job. `None` if it is at neither.
-fn find(text: &str, environment: &Environment, paths: &Paths<'_>) -> Option<PathBuf> {
-    let exists = |path: &PathBuf| paths.files().exists(path);
-    let at_path = paths.input(text).ok().filter(exists);
+fn find(text: &str, environment: &Environment<'_>) -> Option<PathBuf> {
+    let exists = |path: &PathBuf| environment.paths.files().exists(path);
+    let at_path = environment.paths.input(text).ok().filter(exists);
     at_path.or_else(|| {
         let workspace = Path::new(environment.ambient("GITHUB_WORKSPACE")?);
         let name = Path::new(text).file_name()?;
@@ -158,8 +156,11 @@ fn find(text: &str, environment: &Environment, paths: &Paths<'_>) -> Option<Path
     })
 }
 
-fn read(path: &Path, paths: &Paths<'_>) -> Result<GoogleCredential, (String, Vec<String>)> {
-    let json = read_text(path, paths).map_err(|error| {
+fn read(
+    environment: &Environment<'_>,
+    path: &Path,
+) -> Result<GoogleCredential, (String, Vec<String>)> {
+    let json = read_text(environment, path).map_err(|error| {
         let hint = (error.kind() == std::io::ErrorKind::PermissionDenied)
             .then(|| "only its owner may read it: run as the same user, or as root".to_owned());
         (

@@ -3,14 +3,13 @@
 use super::console::ci;
 use super::environment::Environment;
 use super::github_event;
-use super::paths::Paths;
 use crate::ci::Ci;
 
 const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \
     pushes nothing";
 
 /// The hints, most useful first.
-pub(super) fn missing_credential(environment: &Environment, paths: &Paths<'_>) -> Vec<String> {
+pub(super) fn missing_credential(environment: &Environment<'_>) -> Vec<String> {
     let (first, rest): (_, &[&str]) = match ci(environment) {
         None => (
             of_shell(),
@@ -52,8 +51,8 @@ pub(super) fn missing_credential(environment: &Environment, paths: &Paths<'_>) -
             &[SKIP],
         ),
     };
-    let skips = environment.inputs.missing_credentials.as_deref() == Some("skip");
-    let event = github_event::with_secrets(environment, paths).filter(|_| skips);
+    let skips = environment.inputs.missing_credentials.text() == Some("skip");
+    let event = github_event::with_secrets(environment).filter(|_| skips);
     let not_here = event.map(|event| {
         format!(
             "`missing_credentials: skip` is for runs that get no secrets, as those for pull \

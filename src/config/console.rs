@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::CommandLine;
 use super::environment::{self, Environment};
-use super::fault::Faults;
-use super::paths::{FileSystem, Paths};
-use super::values::word;
+use super::input::Input;
+use super::paths::FileSystem;
 use crate::ci::console::Console;
 use crate::ci::{Ci, LogFormat};
 
@@ -32,8 +31,8 @@ pub fn console(
             no_color = !value.is_empty();
         }
     });
-    let environment = environment::read(line, environment, &mut Faults::default());
-    let mut console = of(&environment, &Paths::new(&environment, files));
+    let environment = environment::read(line, environment, files);
+    let mut console = of(&environment);
     console.level = level;
     console.no_color = no_color;
     console
@@ -43,27 +42,28 @@ pub fn console(
 pub fn wants_usage(
     line: &CommandLine,
     environment: impl Iterator<Item = (OsString, OsString)>,
+    files: &dyn FileSystem,
 ) -> bool {
-    let environment = environment::read(line, environment, &mut Faults::default());
+    let environment = environment::read(line, environment, files);
     line.is_empty() && ci(&environment).is_none() && environment.is_unset
 }
 
 /// Builds the settings from variables that are read already, without `RUST_LOG` and `NO_COLOR`.
-pub(super) fn of(environment: &Environment, paths: &Paths<'_>) -> Console {
+pub(super) fn of(environment: &Environment<'_>) -> Console {
     let ci = ci(environment);
     let termination_log = Path::new(TERMINATION_LOG);
-    let file = |path: &Option<String>| paths.output(path.as_deref()?).ok();
+    let file = |input: &Input| environment.paths.output(input.text()?).ok();
     let inputs = &environment.inputs;
     let report_file = file(&inputs.report_file);
     let others = [file(&inputs.digest_file), file(&inputs.dotenv_file)];
     let result_files = [report_file.clone()].into_iter().chain(others);
     Console {
-        log_format: log_format(environment, &mut Faults::default()),
+        log_format: log_format(environment),
         level: None,
         no_color: false,
         is_verbose: environment.ambient("RUNNER_DEBUG") == Some("1")
             || environment.ambient("CI_DEBUG_TRACE") == Some("true"),
-        is_action: paths.are_of_action(),
+        is_action: environment.paths.are_of_action(),
         step_summary: (ci == Some(Ci::GitHub))
             .then(|| {
                 environment
@@ -71,7 +71,8 @@ pub(super) fn of(environment: &Environment, paths: &Paths<'_>) -> Console {
                     .map(PathBuf::from)
             })
             .flatten(),
-        termination_log: paths
+        termination_log: environment
+            .paths
             .files()
             .exists(termination_log)
             .then(|| termination_log.to_owned()),
@@ -81,27 +82,24 @@ pub(super) fn of(environment: &Environment, paths: &Paths<'_>) -> Console {
 }
 
 /// The format of `log_format`, else the one of the detected CI.
-pub(super) fn log_format(environment: &Environment, faults: &mut Faults) -> LogFormat {
+fn log_format(environment: &Environment<'_>) -> LogFormat {
     let auto = match ci(environment) {
         Some(Ci::GitHub) => LogFormat::GitHub,
         Some(Ci::GitLab) => LogFormat::GitLab,
         Some(Ci::Other) | None => LogFormat::Plain,
     };
-    let words = [
-        ("auto", auto),
-        ("plain", LogFormat::Plain),
-        ("github", LogFormat::GitHub),
-        ("gitlab", LogFormat::GitLab),
-        ("json", LogFormat::Json),
-    ];
-    let text = environment.inputs.log_format.as_deref();
-    text.and_then(|text| faults.accept("log_format", word(text, &words)))
-        .unwrap_or(auto)
+    environment.inputs.log_format.word_or_first([
+        auto,
+        LogFormat::Plain,
+        LogFormat::GitHub,
+        LogFormat::GitLab,
+        LogFormat::Json,
+    ])
 }
 
 /// Detects the CI by the variable that each one sets to `true`. `None` outside a CI. Tools that run
 /// pipelines locally set the same variable to `false` (gitlab-ci-local).
-pub(super) fn ci(environment: &Environment) -> Option<Ci> {
+pub(super) fn ci(environment: &Environment<'_>) -> Option<Ci> {
     let is_on = |name| {
         environment
             .ambient(name)

@@ -4,8 +4,7 @@
 use super::damage::{self, Damage, damage, is_placeholder};
 use super::document::{ObjectDocument, document, looks_like_a_path};
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
+use super::errors::Errors;
 use super::workload_identity;
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::key::{KeyError, ServiceAccountKey};
@@ -16,31 +15,30 @@ use crate::diagnostics::secret::Secret;
 /// Reads `credentials_json`, `access_token` and `workload_identity_provider`, which exclude each
 /// other.
 pub(super) fn google(
-    environment: &Environment,
+    environment: &Environment<'_>,
     missing: MissingCredentials,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<(CredentialSource, GoogleCredential)> {
     let inputs = &environment.inputs;
     let file = inputs
         .credentials_json
-        .as_deref()
-        .and_then(|text| file("credentials_json", text, paths, faults));
-    let token = inputs
-        .access_token
-        .as_deref()
-        .and_then(|token| faults.accept("access_token", check_token(token)));
-    let federated = workload_identity::workload_identity(environment, missing, paths, faults);
+        .text()
+        .and_then(|text| file(environment, "credentials_json", text));
+    let token = inputs.access_token.text().and_then(|token| {
+        environment
+            .errors
+            .accept("access_token", check_token(token))
+    });
+    let federated = workload_identity::workload_identity(environment, missing);
     let ways = [
-        ("credentials_json", inputs.credentials_json.is_some(), file),
+        ("credentials_json", inputs.credentials_json.is_set(), file),
         (
             "access_token",
-            inputs.access_token.is_some(),
+            inputs.access_token.is_set(),
             token.map(GoogleCredential::AccessToken),
         ),
         (
             workload_identity::PROVIDER,
-            inputs.workload_identity_provider.is_some(),
+            inputs.workload_identity_provider.is_set(),
             federated.map(|account| GoogleCredential::External(Box::new(account))),
         ),
     ];
@@ -48,7 +46,9 @@ pub(super) fn google(
     let (name, _, credential) = chosen.next()?;
     let others: Vec<&str> = chosen.map(|(name, ..)| name).collect();
     for other in &others {
-        faults.unusable(other, format!("`{name}` is set too: keep one"));
+        environment
+            .errors
+            .invalid(other, format!("`{name}` is set too: keep one"));
     }
     if !others.is_empty() {
         return None;
@@ -58,7 +58,7 @@ pub(super) fn google(
 
 /// True if one of these variables is set, even to an invalid value. Then the credentials of other
 /// tools are not read.
-pub(super) fn is_given(environment: &Environment) -> bool {
+pub(super) fn is_given(environment: &Environment<'_>) -> bool {
     let inputs = &environment.inputs;
     [
         &inputs.credentials_json,
@@ -68,18 +68,19 @@ pub(super) fn is_given(environment: &Environment) -> bool {
         &inputs.oidc_token,
     ]
     .iter()
-    .any(|value| value.is_some())
+    .any(|input| input.is_set())
 }
 
 /// Makes a [`Secret`] of every secret value, which masks it in all later output. The path of a file
 /// is not a secret; the content becomes one when the file is read.
-pub(super) fn register_secrets(environment: &Environment, paths: &Paths<'_>) {
+pub(super) fn register_secrets(environment: &Environment<'_>) {
     for text in &environment.secrets {
         let names_a_file = text.len() < 4096
             && !text.contains(['\n', '\0'])
-            && paths
+            && environment
+                .paths
                 .input(text)
-                .is_ok_and(|path| paths.files().exists(&path));
+                .is_ok_and(|path| environment.paths.files().exists(&path));
         if !names_a_file && !looks_like_a_path(text) && !is_placeholder(text) {
             drop(Secret::new(text.as_str()));
         }
@@ -88,28 +89,26 @@ pub(super) fn register_secrets(environment: &Environment, paths: &Paths<'_>) {
 
 /// Reads the service-account key that a variable holds or names.
 pub(super) fn key(
+    environment: &Environment<'_>,
     variable: &'static str,
     text: &str,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<ServiceAccountKey> {
-    let document = document(variable, text, "", paths, faults)?;
+    let document = document(environment, variable, text, "")?;
     let parsed = ServiceAccountKey::parse(&document.json).map_err(FileError::Key);
     parsed
-        .map_err(|fault| refuse(variable, text, &document, &fault, faults))
+        .map_err(|fault| refuse(variable, text, &document, &fault, &environment.errors))
         .ok()
 }
 
 /// Reads the credential file that a variable holds or names.
 fn file(
+    environment: &Environment<'_>,
     variable: &'static str,
     text: &str,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<GoogleCredential> {
-    let document = document(variable, text, "", paths, faults)?;
+    let document = document(environment, variable, text, "")?;
     credential_file::parse(&document.json)
-        .map_err(|fault| refuse(variable, text, &document, &fault, faults))
+        .map_err(|fault| refuse(variable, text, &document, &fault, &environment.errors))
         .ok()
 }
 
@@ -118,7 +117,7 @@ fn refuse(
     text: &str,
     document: &ObjectDocument,
     fault: &FileError,
-    faults: &mut Faults,
+    errors: &Errors,
 ) {
     let (what, fix) = describe(&document.json, fault);
     let text = match fault {
@@ -127,16 +126,16 @@ fn refuse(
         }
         FileError::Key(KeyError::NotJson) if looks_like_a_path(text) => {
             let text = "no file is there, if it is meant as a path; its value is not shown";
-            faults.unusable(variable, text);
+            errors.invalid(variable, text);
             return;
         }
         FileError::Key(KeyError::NotJson) if is_placeholder(text) => what,
         FileError::Key(KeyError::NotJson) => format!("{what}; its value is not shown"),
         _ => what,
     };
-    faults.unusable(variable, text);
+    errors.invalid(variable, text);
     if let Some(fix) = fix {
-        faults.hint(fix);
+        errors.hint(fix);
     }
 }
 

@@ -3,7 +3,6 @@
 use url::Url;
 
 use super::environment::Environment;
-use super::fault::Faults;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::DaemonImage;
 use crate::image::location::EngineAddress;
@@ -19,38 +18,34 @@ const CLIENT: &str = "let the Docker client do the talking: `docker save --outpu
      `docker-archive:image.tar`";
 
 /// Parses the reference behind `docker-daemon:`, and reads the engine's address.
-pub(super) fn image(
-    reference: &str,
-    environment: &Environment,
-    faults: &mut Faults,
-) -> Option<DaemonImage> {
-    let checked = faults.accept("image", check(reference));
+pub(super) fn image(reference: &str, environment: &Environment<'_>) -> Option<DaemonImage> {
+    let checked = environment.errors.accept("image", check(reference));
     Some(DaemonImage {
-        engine: address(environment, faults)?,
+        engine: address(environment)?,
         reference: checked.map(|()| reference.to_owned())?,
     })
 }
 
 /// The address of the engine, from the variables that Docker's own programs read.
-fn address(environment: &Environment, faults: &mut Faults) -> Option<EngineAddress> {
+fn address(environment: &Environment<'_>) -> Option<EngineAddress> {
     let Some(text) = environment.ambient("DOCKER_HOST") else {
         return Some(EngineAddress::Socket(DEFAULT_SOCKET.into()));
     };
     let address = parse(text)
         .map_err(|fault| {
-            faults.unusable("DOCKER_HOST", fault);
-            faults.hint(CLIENT);
+            environment.errors.invalid("DOCKER_HOST", fault);
+            environment.errors.hint(CLIENT);
         })
         .ok()?;
     // For Docker every value means yes, even `0`.
     if matches!(address, EngineAddress::Tcp(..))
         && environment.ambient("DOCKER_TLS_VERIFY").is_some()
     {
-        faults.unusable(
+        environment.errors.invalid(
             "DOCKER_TLS_VERIFY",
             "an engine that wants TLS cannot be asked",
         );
-        faults.hint(CLIENT);
+        environment.errors.hint(CLIENT);
         return None;
     }
     Some(address)

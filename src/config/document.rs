@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::fault::Faults;
-use super::paths::Paths;
+use super::environment::Environment;
 use crate::diagnostics::sanitize::base64;
 
 /// The document of a variable, decoded.
@@ -18,11 +17,10 @@ pub(super) struct ObjectDocument {
 /// A text that starts with `{` is the document itself. A path that exists is read as a file; for a
 /// directory, the file `in_directory` in it is read. Anything else is decoded as base64.
 pub(super) fn document(
+    environment: &Environment<'_>,
     variable: &'static str,
     text: &str,
     in_directory: &str,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<ObjectDocument> {
     if text.starts_with('{') {
         return Some(ObjectDocument {
@@ -32,21 +30,22 @@ pub(super) fn document(
     }
     // A text with line breaks, or one longer than a path can be, is not a path.
     if text.len() < 4096 && !text.contains(['\n', '\0']) {
-        match paths.input(text) {
-            Ok(path) if paths.files().exists(&path) => {
-                let path = if paths.files().is_directory(&path) && !in_directory.is_empty() {
-                    path.join(in_directory)
-                } else {
-                    path
-                };
-                return match read_text(&path, paths) {
+        match environment.paths.input(text) {
+            Ok(path) if environment.paths.files().exists(&path) => {
+                let path =
+                    if environment.paths.files().is_directory(&path) && !in_directory.is_empty() {
+                        path.join(in_directory)
+                    } else {
+                        path
+                    };
+                return match read_text(environment, &path) {
                     Ok(content) => Some(ObjectDocument {
                         json: decoded(content),
                         from_file: true,
                     }),
                     Err(fault) => {
                         let fault = format!("the file that it names cannot be read: {fault}");
-                        faults.unusable(variable, fault);
+                        environment.errors.invalid(variable, fault);
                         None
                     }
                 };
@@ -54,8 +53,10 @@ pub(super) fn document(
             Ok(_) => {}
             // Base64 may start with `/`, so only a text that is not base64 is certain to be a path.
             Err(fault) if base64(text).is_none() || looks_like_a_path(text) => {
-                faults.unusable(variable, fault.about("the file that it names"));
-                faults.hint(fault.hint());
+                environment
+                    .errors
+                    .invalid(variable, fault.about("the file that it names"));
+                environment.errors.hint(fault.hint());
                 return None;
             }
             Err(_) => {}
@@ -142,8 +143,8 @@ pub(super) fn text_of(bytes: Vec<u8>) -> Option<String> {
     })
 }
 
-pub(super) fn read_text(path: &Path, paths: &Paths<'_>) -> std::io::Result<String> {
-    let content = paths.files().read(path)?;
+pub(super) fn read_text(environment: &Environment<'_>, path: &Path) -> std::io::Result<String> {
+    let content = environment.paths.files().read(path)?;
     text_of(content).ok_or_else(|| std::io::Error::other("it is not UTF-8"))
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::rc::Rc;
 
 use super::cli::CommandLine;
 use super::document::{decoded, looks_like_a_path};
-use super::fault::{Faults, TypedName};
-use super::variables::{RawInputs, VARIABLES};
+use super::errors::{Errors, TypedName};
+use super::paths::{FileSystem, Paths};
+use super::variables::{Inputs, VARIABLES};
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::looks_secret;
 
@@ -88,10 +90,21 @@ pub(super) const PROJECT: &[&str] = &[
 pub(super) const OURS: &str = "GCR_PUSH_";
 const GITHUBS: &str = "INPUT_";
 
-/// The variables that gcr-push reads. Values are trimmed, and empty ones count as absent.
-pub(super) struct Environment {
+/// The variables of other tools.
+pub(super) struct Ambient(HashMap<&'static str, String>);
+
+impl Ambient {
+    /// The value of a variable of [`AMBIENT`] or [`PROJECT`].
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// The variables that gcr-push reads, and where their errors go. Values are trimmed, and empty ones
+/// count as absent.
+pub(super) struct Environment<'a> {
     /// The values of our own variables.
-    pub(super) inputs: RawInputs,
+    pub(super) inputs: Inputs,
     /// The values of our secret variables, not yet checked.
     pub(super) secrets: Vec<String>,
     /// The names of our variables and of those that hold the same secrets. They are removed from
@@ -99,22 +112,27 @@ pub(super) struct Environment {
     pub(super) withheld: Vec<OsString>,
     /// True if no variable of ours has a value.
     pub(super) is_unset: bool,
-    ambient: HashMap<&'static str, String>,
+    /// The paths that variables name.
+    pub(super) paths: Paths<'a>,
+    /// The errors so far.
+    pub(super) errors: Rc<Errors>,
+    ambient: Ambient,
 }
 
-impl Environment {
+impl Environment<'_> {
     /// The value of a variable of [`AMBIENT`] or [`PROJECT`].
     pub(super) fn ambient(&self, name: &str) -> Option<&str> {
-        self.ambient.get(name).map(String::as_str)
+        self.ambient.get(name)
     }
 }
 
 /// Reads our own variables, and those of other tools. A value of the command line takes precedence.
-pub(super) fn read(
+pub(super) fn read<'a>(
     line: &CommandLine,
     environment: impl Iterator<Item = (OsString, OsString)>,
-    faults: &mut Faults,
-) -> Environment {
+    files: &'a dyn FileSystem,
+) -> Environment<'a> {
+    let errors = Rc::new(Errors::default());
     // The runner upper-cases an input's name (actions/runner, Handler.cs), so only that form is
     // read.
     let mut own: HashMap<String, OsString> = HashMap::new();
@@ -133,7 +151,7 @@ pub(super) fn read(
                 Ok(value) => {
                     ambient.insert(*name, value.trim().to_owned());
                 }
-                Err(_) => faults.unusable(name, "it is not UTF-8"),
+                Err(_) => errors.invalid(name, "it is not UTF-8"),
             }
         }
     }
@@ -164,7 +182,7 @@ pub(super) fn read(
             _ if has_githubs || in_action => TypedName::Variable(githubs.clone()),
             _ => TypedName::Variable(ours.clone()),
         };
-        faults.typed(variable.name, typed);
+        errors.typed(variable.name, typed);
         let given = match flag {
             Some((_, value)) => vec![value.to_owned()],
             None => [githubs_value, our_value].into_iter().flatten().collect(),
@@ -174,7 +192,7 @@ pub(super) fn read(
             match value.into_string() {
                 Ok(value) if value.trim().is_empty() => {}
                 Ok(value) => values.push(value.trim().to_owned()),
-                Err(_) => faults.unusable(variable.name, "it is not UTF-8"),
+                Err(_) => errors.invalid(variable.name, "it is not UTF-8"),
             }
         }
         if variable.is_secret() {
@@ -183,13 +201,13 @@ pub(super) fn read(
         if let [first, second] = values.as_slice()
             && first != second
         {
-            faults.unusable(
+            errors.invalid(
                 variable.name,
                 format!("{githubs} and {ours} are both set and differ: keep one of them"),
             );
         }
         match values.into_iter().next() {
-            Some(value) if !variable.is_secret() && looks_secret(&value) => faults.unusable(
+            Some(value) if !variable.is_secret() && looks_secret(&value) => errors.invalid(
                 variable.name,
                 "it looks like a key or a token, which does not belong here; its value is not shown",
             ),
@@ -200,17 +218,20 @@ pub(super) fn read(
     let is_unset = pairs.is_empty() && own.is_empty();
     let (inputs, ours): (Vec<_>, Vec<_>) =
         own.into_keys().partition(|name| name.starts_with(GITHUBS));
-    refuse_unknown(ours, faults);
+    refuse_unknown(ours, &errors);
     if in_action {
-        check_inputs(inputs, faults);
+        check_inputs(inputs, &errors);
     }
+    let ambient = Ambient(ambient);
     Environment {
         // Every field is optional text, so envy cannot fail. If it did, every variable would count
         // as absent, and the required ones would be reported as missing.
-        inputs: envy::from_iter(pairs).unwrap_or_default(),
+        inputs: Inputs::new(envy::from_iter(pairs).unwrap_or_default(), &errors),
         secrets,
         withheld,
         is_unset,
+        paths: Paths::new(&ambient, files),
+        errors,
         ambient,
     }
 }
@@ -261,7 +282,7 @@ fn is_blank(value: &OsStr) -> bool {
 }
 
 /// Reports every variable with the prefix `GCR_PUSH_` that is not in the table.
-fn refuse_unknown(mut unknown: Vec<String>, faults: &mut Faults) {
+fn refuse_unknown(mut unknown: Vec<String>, errors: &Errors) {
     unknown.sort_unstable();
     for name in unknown {
         let typed = name.trim_start_matches(OURS).to_ascii_lowercase();
@@ -272,7 +293,7 @@ fn refuse_unknown(mut unknown: Vec<String>, faults: &mut Faults) {
             ),
             None => "there is no such variable".to_owned(),
         };
-        faults.unusable(&name.escape_debug().to_string(), text);
+        errors.invalid(&name.escape_debug().to_string(), text);
     }
 }
 
@@ -291,7 +312,7 @@ const OTHER_WORDS: [(&str, &str); 5] = [
 /// Checks inputs that are not in the table. The runner passes on everything in `with`, whether or
 /// not `action.yml` declares it. A name close to one of ours is an error; any other name may be a
 /// habit from another action and gets a warning.
-fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
+fn check_inputs(mut unknown: Vec<String>, errors: &Errors) {
     unknown.sort_unstable();
     for name in unknown {
         let typed = name.trim_start_matches(GITHUBS).to_ascii_lowercase();
@@ -300,7 +321,7 @@ fn check_inputs(mut unknown: Vec<String>, faults: &mut Faults) {
         }
         let escaped = typed.escape_debug().to_string();
         match meant(&typed) {
-            Some(near) => faults.unusable(
+            Some(near) => errors.invalid(
                 &escaped,
                 format!("there is no such input; did you mean `{near}`?"),
             ),

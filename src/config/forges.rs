@@ -9,7 +9,7 @@ use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::Endpoint;
 
 /// Parses `OWNER/REPO`, with `#OWNER_ID/REPO_ID` for a private repository.
-pub(super) fn github(item: &str, environment: &Environment) -> Result<Forge, String> {
+pub(super) fn github(item: &str, environment: &Environment<'_>) -> Result<Forge, String> {
     let expected = || {
         format!(
             "{} is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID`",
@@ -36,7 +36,7 @@ pub(super) fn github(item: &str, environment: &Environment) -> Result<Forge, Str
 }
 
 /// Parses `https://HOST/GROUP/PROJECT`, with `#NAMESPACE_ID/PROJECT_ID` for a private project.
-pub(super) fn gitlab(item: &str, environment: &Environment) -> Result<Forge, String> {
+pub(super) fn gitlab(item: &str, environment: &Environment<'_>) -> Result<Forge, String> {
     let expected = || {
         format!(
             "{} is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
@@ -68,7 +68,7 @@ pub(super) fn gitlab(item: &str, environment: &Environment) -> Result<Forge, Str
 }
 
 /// The IDs of the job's own repository, from the variables `names`. `None` for another repository.
-fn ids_of_run(environment: &Environment, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
+fn ids_of_run(environment: &Environment<'_>, is_own: bool, names: [&str; 2]) -> Option<ForgeIds> {
     let number = |name| environment.ambient(name)?.parse().ok();
     is_own.then(|| {
         Some(ForgeIds {

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use super::console::ci;
 use super::environment::Environment;
-use super::paths::Paths;
 use crate::ci::Ci;
 
 /// The event that started this run, if runs of that kind get secrets. `None` if they do not, or if
@@ -15,11 +14,11 @@ use crate::ci::Ci;
 ///
 /// <https://docs.github.com/en/actions/concepts/security/secrets>,
 /// <https://docs.gitlab.com/ci/variables/#protect-a-cicd-variable>
-pub(super) fn with_secrets(environment: &Environment, paths: &Paths<'_>) -> Option<String> {
+pub(super) fn with_secrets(environment: &Environment<'_>) -> Option<String> {
     match ci(environment)? {
         Ci::GitHub => {
             let event = environment.ambient("GITHUB_EVENT_NAME")?;
-            let is_without = has_no_secrets(environment, paths) || is_in_fork(environment, paths);
+            let is_without = has_no_secrets(environment) || is_in_fork(environment);
             (!is_without).then(|| format!("`{event}`"))
         }
         Ci::GitLab => {
@@ -33,15 +32,15 @@ pub(super) fn with_secrets(environment: &Environment, paths: &Paths<'_>) -> Opti
 /// True for pull requests of forks and of Dependabot, which get neither secrets nor OIDC tokens
 /// from GitHub.
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request>
-pub(super) fn has_no_secrets(environment: &Environment, paths: &Paths<'_>) -> bool {
+pub(super) fn has_no_secrets(environment: &Environment<'_>) -> bool {
     if environment.ambient("GITHUB_ACTIONS").is_none() {
         return false;
     }
-    environment.ambient("GITHUB_ACTOR") == Some("dependabot[bot]") || is_of_fork(environment, paths)
+    environment.ambient("GITHUB_ACTOR") == Some("dependabot[bot]") || is_of_fork(environment)
 }
 
 /// True if the repository itself is a fork. Its runs do not get the secrets of the parent.
-fn is_in_fork(environment: &Environment, paths: &Paths<'_>) -> bool {
+fn is_in_fork(environment: &Environment<'_>) -> bool {
     #[derive(Deserialize)]
     struct Event {
         repository: Repository,
@@ -50,20 +49,17 @@ fn is_in_fork(environment: &Environment, paths: &Paths<'_>) -> bool {
     struct Repository {
         fork: bool,
     }
-    let event: Option<Event> = read_event(environment, paths);
+    let event: Option<Event> = read_event(environment);
     event.is_some_and(|event| event.repository.fork)
 }
 
-fn read_event<T: serde::de::DeserializeOwned>(
-    environment: &Environment,
-    paths: &Paths<'_>,
-) -> Option<T> {
+fn read_event<T: serde::de::DeserializeOwned>(environment: &Environment<'_>) -> Option<T> {
     let file = environment.ambient("GITHUB_EVENT_PATH")?;
-    let content = paths.files().read(Path::new(file)).ok()?;
+    let content = environment.paths.files().read(Path::new(file)).ok()?;
     serde_json::from_slice(&content).ok()
 }
 
-fn is_of_fork(environment: &Environment, paths: &Paths<'_>) -> bool {
+fn is_of_fork(environment: &Environment<'_>) -> bool {
     #[derive(Deserialize)]
     struct Event {
         pull_request: PullRequest,
@@ -86,7 +82,7 @@ fn is_of_fork(environment: &Environment, paths: &Paths<'_>) -> bool {
     else {
         return false;
     };
-    let event: Option<Event> = read_event(environment, paths);
+    let event: Option<Event> = read_event(environment);
     let Some(event) = event else {
         return false;
     };

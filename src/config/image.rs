@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use super::daemon;
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::ArchiveKind;
 use crate::image::location::ImageOrigin;
@@ -19,24 +17,22 @@ const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`
      with the registry, as in `ghcr.io/acme/api:1.2`";
 
 /// Reads the variable `image`.
-pub(super) fn image(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<ImageOrigin> {
+pub(super) fn image(environment: &Environment<'_>) -> Option<ImageOrigin> {
     const VARIABLE: &str = "image";
-    let Some(text) = environment.inputs.image.as_deref() else {
-        faults.missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
+    let Some(text) = environment.inputs.image.text() else {
+        environment
+            .errors
+            .missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
         return None;
     };
-    if !is_file(text, paths)
+    if !is_file(environment, text)
         && let Some(fault @ ReferenceError::Unfilled(..)) = ReferenceError::of_text(text)
     {
-        faults.unusable(VARIABLE, fault);
+        environment.errors.invalid(VARIABLE, fault);
         return None;
     }
     let form = match parse(text) {
-        Ok(Form::Path(Transport::Bare, path, _)) if !is_file(path, paths) => path
+        Ok(Form::Path(Transport::Bare, path, _)) if !is_file(environment, path) => path
             .parse()
             .map_or_else(|_| parse(text), |r| Ok(Form::Registry(r))),
         form => form,
@@ -44,9 +40,11 @@ pub(super) fn image(
     match form {
         // The runner calls `docker run` without `--interactive`, which attaches no standard input
         // (actions/runner, DockerCommandManager.cs).
-        Ok(Form::StandardInput(..)) if paths.are_of_action() => {
-            faults.unusable(VARIABLE, "the container of an action has no standard input");
-            faults.hint(
+        Ok(Form::StandardInput(..)) if environment.paths.are_of_action() => {
+            environment
+                .errors
+                .invalid(VARIABLE, "the container of an action has no standard input");
+            environment.errors.hint(
                 "write the image to a file in the workspace, `docker save --output image.tar \
                  NAME`, and name that",
             );
@@ -57,17 +55,18 @@ pub(super) fn image(
             Some(ImageOrigin::Local(input))
         }
         Ok(Form::Daemon(reference)) => {
-            let image = daemon::image(reference, environment, faults)?;
+            let image = daemon::image(reference, environment)?;
             Some(ImageOrigin::Local(ImageSource::DockerDaemon(image)))
         }
         Ok(Form::Registry(reference)) => Some(ImageOrigin::Registry(reference)),
-        Ok(Form::Path(transport, path, reference)) => faults
-            .accept_path(VARIABLE, path, paths.input(path))
+        Ok(Form::Path(transport, path, reference)) => environment
+            .errors
+            .accept_path(VARIABLE, path, environment.paths.input(path))
             .map(|path| ImageOrigin::Local(transport.at(path, reference))),
         Err(fault) => {
-            faults.unusable(VARIABLE, fault);
+            environment.errors.invalid(VARIABLE, fault);
             if is_name(text) {
-                faults.hint(NAMES);
+                environment.errors.hint(NAMES);
             }
             None
         }
@@ -85,15 +84,16 @@ enum Form<'a> {
 
 /// True if a bare path exists or ends as an archive does. Otherwise it may be the name of an image:
 /// `out.d/app` could be either.
-fn is_file(path: &str, paths: &Paths<'_>) -> bool {
+fn is_file(environment: &Environment<'_>, path: &str) -> bool {
     const ENDINGS: [&str; 7] = ["tar", "gz", "tgz", "zst", "xz", "bz2", "oci"];
     let ending = Path::new(path)
         .extension()
         .and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| ENDINGS.contains(&ending))
-        || paths
+        || environment
+            .paths
             .input(path)
-            .is_ok_and(|path| paths.files().exists(&path))
+            .is_ok_and(|path| environment.paths.files().exists(&path))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

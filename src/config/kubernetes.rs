@@ -5,25 +5,19 @@ use std::path::Path;
 
 use super::document::{looks_like_a_path, read_text};
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
 use crate::diagnostics::sanitize::base64;
 use crate::kubernetes::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 
 const VARIABLE: &str = "kubeconfig";
 
 /// Reads `kubeconfig` and `kubeconfig_context`, or their defaults.
-pub(super) fn access(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<ClusterAccess> {
-    let context = environment.inputs.kubeconfig_context.as_deref();
-    let (variable, access) = match environment.inputs.kubeconfig.as_deref() {
-        Some(text) => (VARIABLE, of_text(text, paths, faults)?),
+pub(super) fn access(environment: &Environment<'_>) -> Option<ClusterAccess> {
+    let context = environment.inputs.kubeconfig_context.text();
+    let (variable, access) = match environment.inputs.kubeconfig.text() {
+        Some(text) => (VARIABLE, of_text(environment, text)?),
         None => match environment.ambient("KUBECONFIG") {
-            Some(files) => ("KUBECONFIG", of_files(files, paths, faults)?),
-            None => (VARIABLE, of_pod(environment, paths, faults)?),
+            Some(files) => ("KUBECONFIG", of_files(environment, files)?),
+            None => (VARIABLE, of_pod(environment)?),
         },
     };
     let chosen = access
@@ -32,29 +26,31 @@ pub(super) fn access(
     chosen
         .map_err(|fault| match fault {
             AccessError::UnknownContext { .. } if context.is_some() => {
-                faults.unusable("kubeconfig_context", fault);
+                environment.errors.invalid("kubeconfig_context", fault);
             }
-            fault => faults.unusable(variable, fault),
+            fault => environment.errors.invalid(variable, fault),
         })
         .ok()
 }
 
 /// Reads a kubeconfig from its YAML, its base64, or its path.
-fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
+fn of_text(environment: &Environment<'_>, text: &str) -> Option<ClusterAccess> {
     let is_path = text.len() < 4096 && !text.contains(['\n', '\0', '{']);
     if is_path {
-        match paths.input(text) {
-            Ok(path) if paths.files().exists(&path) => {
-                return of_file(VARIABLE, &path, paths, faults);
+        match environment.paths.input(text) {
+            Ok(path) if environment.paths.files().exists(&path) => {
+                return of_file(environment, VARIABLE, &path);
             }
             Ok(_) if looks_like_a_path(text) || base64(text).is_none() => {
                 let fault = "no file is there, if it is meant as a path; its value is not shown";
-                faults.unusable(VARIABLE, fault);
+                environment.errors.invalid(VARIABLE, fault);
                 return None;
             }
             Err(fault) if looks_like_a_path(text) || base64(text).is_none() => {
-                faults.unusable(VARIABLE, fault.about("the file that it names"));
-                faults.hint(fault.hint());
+                environment
+                    .errors
+                    .invalid(VARIABLE, fault.about("the file that it names"));
+                environment.errors.hint(fault.hint());
                 return None;
             }
             Ok(_) | Err(_) => {}
@@ -66,63 +62,56 @@ fn of_text(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<Cluster
     let yaml = decoded.as_deref().unwrap_or(text);
     let parsed = ClusterAccess::parse(yaml, None)
         .map_err(|fault| format!("{fault}; its value is not shown"));
-    faults.accept(VARIABLE, parsed)
+    environment.errors.accept(VARIABLE, parsed)
 }
 
 /// Reads the files of `KUBECONFIG`. Missing files are skipped, as in kubectl.
-fn of_files(files: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<ClusterAccess> {
+fn of_files(environment: &Environment<'_>, files: &str) -> Option<ClusterAccess> {
     const KUBECONFIG: &str = "KUBECONFIG";
     let mut all: Option<ClusterAccess> = None;
     for file in files.split(':').filter(|file| !file.is_empty()) {
-        let Ok(path) = paths.input(file) else {
+        let Ok(path) = environment.paths.input(file) else {
             continue;
         };
-        if !paths.files().exists(&path) {
+        if !environment.paths.files().exists(&path) {
             continue;
         }
-        let next = of_file(KUBECONFIG, &path, paths, faults)?;
+        let next = of_file(environment, KUBECONFIG, &path)?;
         all = match all {
-            Some(first) => Some(faults.accept(KUBECONFIG, first.merge(next))?),
+            Some(first) => Some(environment.errors.accept(KUBECONFIG, first.merge(next))?),
             None => Some(next),
         };
     }
     if all.is_none() {
-        faults.unusable(KUBECONFIG, "none of its files is there");
+        environment
+            .errors
+            .invalid(KUBECONFIG, "none of its files is there");
     }
     all
 }
 
-fn of_file(
-    variable: &str,
-    path: &Path,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<ClusterAccess> {
-    let text = read_text(path, paths)
+fn of_file(environment: &Environment<'_>, variable: &str, path: &Path) -> Option<ClusterAccess> {
+    let text = read_text(environment, path)
         .map_err(|fault| format!("the file that it names cannot be read: {fault}"));
-    let text = faults.accept(variable, text)?;
+    let text = environment.errors.accept(variable, text)?;
     let parsed = ClusterAccess::parse(&text, path.parent())
         .map_err(|fault| format!("the file that it names cannot be used: {fault}"));
-    faults.accept(variable, parsed)
+    environment.errors.accept(variable, parsed)
 }
 
 /// The access of a pod to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
-fn of_pod(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<ClusterAccess> {
+fn of_pod(environment: &Environment<'_>) -> Option<ClusterAccess> {
     let host = environment.ambient("KUBERNETES_SERVICE_HOST");
     let port = environment.ambient("KUBERNETES_SERVICE_PORT");
     match (host, port) {
-        (Some(host), Some(port)) if paths.files().exists(Path::new(POD_TOKEN)) => {
-            let namespace = read_text(Path::new(POD_NAMESPACE), paths).ok();
+        (Some(host), Some(port)) if environment.paths.files().exists(Path::new(POD_TOKEN)) => {
+            let namespace = read_text(environment, Path::new(POD_NAMESPACE)).ok();
             let namespace = namespace.as_deref().map(str::trim);
             Some(ClusterAccess::of_pod(host, port, namespace))
         }
         _ => {
-            faults.missing(
+            environment.errors.missing(
                 VARIABLE,
                 "`pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken",
             );

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::document::{decoded, document, looks_like_a_path, read_text};
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
+use super::errors::Errors;
+use super::input::Input;
 use crate::auth::docker_config::{DockerConfig, DockerConfigError};
 use crate::auth::logins::{HOME_FILE, Login, Logins, PasswordKind};
 use crate::diagnostics::sanitize::quoted;
@@ -19,33 +19,27 @@ const FILE: &str = "config.json";
 /// registry that is not Google's, or if there is no other credential for Google. A run that does
 /// not use them must not fail because of them.
 pub(super) fn logins(
-    environment: &Environment,
+    environment: &Environment<'_>,
     source: Option<&Endpoint>,
     destinations: &[Endpoint],
     needed: bool,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Logins {
-    let docker = match environment.inputs.docker_config.as_deref() {
-        Some(text) => explicit(text, paths, faults).into_iter().collect(),
-        None if needed => ambient(environment, paths, faults),
+    let docker = match environment.inputs.docker_config.text() {
+        Some(text) => explicit(environment, text).into_iter().collect(),
+        None if needed => ambient(environment),
         None => Vec::new(),
     };
     Logins {
-        source: of_source(environment, source, faults),
-        destination: of_destination(environment, destinations, faults),
+        source: of_source(environment, source),
+        destination: of_destination(environment, destinations),
         docker,
         ci: of_ci(environment),
     }
 }
 
-fn explicit(
-    text: &str,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<(&'static str, DockerConfig)> {
+fn explicit(environment: &Environment<'_>, text: &str) -> Option<(&'static str, DockerConfig)> {
     const VARIABLE: &str = "docker_config";
-    let document = document(VARIABLE, text, FILE, paths, faults)?;
+    let document = document(environment, VARIABLE, text, FILE)?;
     match DockerConfig::parse(&document.json) {
         Ok(config) => Some((VARIABLE, config)),
         Err(fault) => {
@@ -54,7 +48,7 @@ fn explicit(
             } else {
                 format!("{fault}; its value is not shown")
             };
-            refuse(VARIABLE, text, &fault, faults);
+            refuse(VARIABLE, text, &fault, &environment.errors);
             None
         }
     }
@@ -62,11 +56,7 @@ fn explicit(
 
 /// Reads the Docker configs of other tools: GitLab's variable, Docker's directory (in which Cloud
 /// Build puts logins for Google, and Tekton those of the service account), and skopeo's file.
-fn ambient(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Vec<(&'static str, DockerConfig)> {
+fn ambient(environment: &Environment<'_>) -> Vec<(&'static str, DockerConfig)> {
     let mut configs = Vec::new();
     if let Some(text) = environment.ambient("DOCKER_AUTH_CONFIG") {
         match DockerConfig::parse(&decoded(text.to_owned())) {
@@ -75,7 +65,7 @@ fn ambient(
                 "DOCKER_AUTH_CONFIG",
                 format!("{fault}; its value is not shown"),
                 &fault,
-                faults,
+                &environment.errors,
             ),
         }
     }
@@ -92,14 +82,14 @@ fn ambient(
             continue;
         };
         // A file that is not mounted into the container counts as absent.
-        let Ok(mut path) = paths.input(text) else {
+        let Ok(mut path) = environment.paths.input(text) else {
             continue;
         };
         path.extend(file);
-        if !paths.files().exists(&path) {
+        if !environment.paths.files().exists(&path) {
             continue;
         }
-        if let Some(config) = of_file(variable, file, &path, paths, faults) {
+        if let Some(config) = of_file(environment, variable, file, &path) {
             configs.push((variable, config));
         }
     }
@@ -107,157 +97,127 @@ fn ambient(
 }
 
 fn of_file(
+    environment: &Environment<'_>,
     variable: &'static str,
     file: Option<&str>,
     path: &Path,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<DockerConfig> {
     let what = match file {
         Some(file) => format!("its `{file}`"),
         None => "the file that it names".to_owned(),
     };
-    let fault = match read_text(path, paths) {
+    let fault = match read_text(environment, path) {
         Ok(text) => match DockerConfig::parse(&decoded(text)) {
             Ok(config) => return Some(config),
             Err(fault) => {
-                refuse(variable, format!("in {what}: {fault}"), &fault, faults);
+                refuse(
+                    variable,
+                    format!("in {what}: {fault}"),
+                    &fault,
+                    &environment.errors,
+                );
                 return None;
             }
         },
         Err(fault) => format!("{what} cannot be read: {fault}"),
     };
-    faults.unusable(variable, fault);
+    environment.errors.invalid(variable, fault);
     None
 }
 
-fn refuse(variable: &str, text: String, fault: &DockerConfigError, faults: &mut Faults) {
-    faults.unusable(variable, text);
+fn refuse(variable: &str, text: String, fault: &DockerConfigError, errors: &Errors) {
+    errors.invalid(variable, text);
     if let Some(hint) = fault.hint() {
-        faults.hint(hint);
+        errors.hint(hint);
     }
 }
 
 /// The login of `username` and `password`, for the one destination that is not Google's.
-fn of_destination(
-    environment: &Environment,
-    destinations: &[Endpoint],
-    faults: &mut Faults,
-) -> Option<Login> {
-    const USER: &str = "username";
-    const PASSWORD: &str = "password";
-    let inputs = &environment.inputs;
-    let pair = [(USER, &inputs.username), (PASSWORD, &inputs.password)];
-    let (user, password) = login(pair, faults)?;
+fn of_destination(environment: &Environment<'_>, destinations: &[Endpoint]) -> Option<Login> {
+    let user = &environment.inputs.username;
+    let hint = |text| environment.errors.hint(text);
+    let mut login = login(user, &environment.inputs.password)?;
     let mut hosts: Vec<_> = destinations
         .iter()
         .filter(|host| !host.is_google())
         .collect();
     hosts.sort();
     hosts.dedup();
-    let host = match hosts.as_slice() {
-        [host] => *host,
+    match hosts.as_slice() {
+        [host] => {
+            login.host = (*host).clone();
+            return Some(login);
+        }
         // `setup` has no destination; the login may be set for other commands.
-        [] if destinations.is_empty() => return None,
-        [] if user.starts_with("_json_key") => {
-            faults.unusable(USER, "Google's registries are signed in to without it");
-            faults.hint("give the key in `credentials_json`, and no `username` and `password`");
-            return None;
+        [] if destinations.is_empty() => {}
+        [] if login.user.starts_with("_json_key") => {
+            user.invalid("Google's registries are signed in to without it");
+            hint("give the key in `credentials_json`, and no `username` and `password`");
         }
         [] => {
-            faults.unusable(
-                USER,
-                "it is for a destination that is not Google's, and there is none",
-            );
-            faults.hint(
+            user.invalid("it is for a destination that is not Google's, and there is none");
+            hint(
                 "Google's registries are signed in to with `credentials_json`, `access_token` or \
                  `workload_identity_provider`; the registry of `image` with `source_username`",
             );
-            return None;
         }
         several => {
             let names: Vec<_> = several.iter().map(|host| format!("`{host}`")).collect();
-            faults.unusable(
-                USER,
-                format!("it is for one registry, and there are {}", names.join(", ")),
-            );
-            faults.hint("give the logins of several registries in `docker_config`");
-            return None;
-        }
-    };
-    Some(Login {
-        origin: USER,
-        host: host.clone(),
-        path: String::new(),
-        user,
-        password,
-        kind: PasswordKind::Password,
-    })
-}
-
-/// Checks that user name and password are both set. `None` if they are not.
-fn login(
-    [(user_name, user), (password_name, password)]: [(&'static str, &Option<String>); 2],
-    faults: &mut Faults,
-) -> Option<(String, Secret)> {
-    match (user, password) {
-        (None, None) => None,
-        (Some(user), Some(password)) => {
-            if user.contains(':') {
-                faults.unusable(user_name, "a user name has no `:` in it (RFC 7617)");
-            }
-            Some((user.clone(), Secret::new(password)))
-        }
-        (Some(_), None) => {
-            faults.missing(password_name, format!("`{user_name}` is half of a login"));
-            None
-        }
-        (None, Some(_)) => {
-            faults.missing(user_name, format!("`{password_name}` is half of a login"));
-            None
+            let names = names.join(", ");
+            user.invalid(format!("it is for one registry, and there are {names}"));
+            hint("give the logins of several registries in `docker_config`");
         }
     }
+    None
+}
+
+/// The login of two variables, which need each other. The caller sets its host. `None` if they are
+/// not both set.
+fn login(user: &Input, password: &Input) -> Option<Login> {
+    match (user.text(), password.text()) {
+        (None, None) => {}
+        (Some(name), Some(text)) => {
+            if name.contains(':') {
+                user.invalid("a user name has no `:` in it (RFC 7617)");
+            }
+            return Some(Login {
+                origin: user.name,
+                host: super::defaults::REGISTRY.parse().ok()?,
+                path: String::new(),
+                user: name.to_owned(),
+                password: Secret::new(text),
+                kind: PasswordKind::Password,
+            });
+        }
+        (Some(_), None) => password.missing(format!("`{}` is half of a login", user.name)),
+        (None, Some(_)) => user.missing(format!("`{}` is half of a login", password.name)),
+    }
+    None
 }
 
 /// The login of `source_username` and `source_password`, for the registry of `image`.
-fn of_source(
-    environment: &Environment,
-    source: Option<&Endpoint>,
-    faults: &mut Faults,
-) -> Option<Login> {
-    const USER: &str = "source_username";
-    const PASSWORD: &str = "source_password";
+fn of_source(environment: &Environment<'_>, source: Option<&Endpoint>) -> Option<Login> {
     let inputs = &environment.inputs;
-    let pair = [
-        (USER, &inputs.source_username),
-        (PASSWORD, &inputs.source_password),
-    ];
-    let (user, password) = login(pair, faults)?;
-    let Some(host) = source else {
-        if inputs.image.is_some() {
-            faults.unusable(
-                USER,
-                format!(
-                    "it is for the registry of `image`, and {} is of none",
-                    quoted(inputs.image.as_deref().unwrap_or_default())
-                ),
-            );
+    let login = login(&inputs.source_username, &inputs.source_password)?;
+    match (source, inputs.image.text()) {
+        (Some(host), _) => Some(Login {
+            host: host.clone(),
+            ..login
+        }),
+        (None, Some(image)) => {
+            inputs.source_username.invalid(format!(
+                "it is for the registry of `image`, and {} is of none",
+                quoted(image)
+            ));
+            None
         }
-        return None;
-    };
-    Some(Login {
-        origin: USER,
-        host: host.clone(),
-        path: String::new(),
-        user,
-        password,
-        kind: PasswordKind::Password,
-    })
+        (None, None) => None,
+    }
 }
 
 /// The logins that a CI provides: GitLab's job token for its registry, and GitHub's token for
 /// ghcr.io.
-fn of_ci(environment: &Environment) -> Vec<Login> {
+fn of_ci(environment: &Environment<'_>) -> Vec<Login> {
     let gitlab = || {
         Some(Login {
             origin: "CI_REGISTRY_PASSWORD",
@@ -278,7 +238,7 @@ fn of_ci(environment: &Environment) -> Vec<Login> {
                 .ambient("GITHUB_ACTOR")
                 .unwrap_or("github")
                 .to_owned(),
-            password: Secret::new(environment.inputs.github_token.as_deref()?),
+            password: Secret::new(environment.inputs.github_token.text()?),
             kind: PasswordKind::Password,
         })
     };

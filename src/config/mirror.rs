@@ -7,8 +7,6 @@ pub(super) mod shard;
 use std::io;
 
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
 use crate::commands::mirror::{MirrorDestination, MirrorFile};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;
@@ -22,22 +20,22 @@ const VARIABLE: &str = "config";
 const DEFAULT_FILE: &str = "gcr-push.yaml";
 
 /// Reads the file that `config` names, and the shard of this runner.
-pub(super) fn mirror(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<MirrorFile> {
-    let shard = shard::shard(environment, faults);
-    let name = environment.inputs.config.as_deref().unwrap_or(DEFAULT_FILE);
-    let path = faults.accept_path(VARIABLE, name, paths.input(name))?;
-    let text = match paths.files().read(&path) {
+pub(super) fn mirror(environment: &Environment<'_>) -> Option<MirrorFile> {
+    let shard = shard::shard(environment);
+    let name = environment.inputs.config.text().unwrap_or(DEFAULT_FILE);
+    let path = environment
+        .errors
+        .accept_path(VARIABLE, name, environment.paths.input(name))?;
+    let text = match environment.paths.files().read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             let what = quoted(name);
-            if error.kind() == io::ErrorKind::NotFound && environment.inputs.config.is_none() {
-                faults.missing(VARIABLE, format!("there is no {what} here: say which images go where in one, or name another file"));
+            if error.kind() == io::ErrorKind::NotFound && !environment.inputs.config.is_set() {
+                environment.errors.missing(VARIABLE, format!("there is no {what} here: say which images go where in one, or name another file"));
             } else {
-                faults.unusable(VARIABLE, format!("could not read {what}: {error}"));
+                environment
+                    .errors
+                    .invalid(VARIABLE, format!("could not read {what}: {error}"));
             }
             return None;
         }
@@ -46,7 +44,9 @@ pub(super) fn mirror(
         Ok(request) => Some(MirrorFile { shard, ..request }),
         Err(errors) => {
             for fault in errors {
-                faults.unusable(VARIABLE, format!("{}: {fault}", quoted(name)));
+                environment
+                    .errors
+                    .invalid(VARIABLE, format!("{}: {fault}", quoted(name)));
             }
             None
         }

@@ -4,83 +4,45 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::environment::Environment;
-use super::fault::Faults;
-use super::paths::Paths;
-use super::values::{duration, list, number};
+use super::input::Input;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::http::{Certificates, ClientIdentity, IdentityError, Network, Proxies, RateLimiters};
 use crate::oci::reference::Endpoint;
 
 /// Reads the settings for every connection.
-pub(super) fn network(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Network {
-    let stall_timeout = environment
-        .inputs
-        .stall_timeout
-        .as_deref()
-        .and_then(|text| {
-            let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-            faults.accept("stall_timeout", duration(text, bounds))
-        });
-    let finish_timeout = environment
-        .inputs
-        .finish_timeout
-        .as_deref()
-        .and_then(|text| {
-            let bounds = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
-            faults.accept("finish_timeout", duration(text, bounds))
-        });
+pub(super) fn network(environment: &Environment<'_>) -> Network {
+    let inputs = &environment.inputs;
     let default = Network::default();
+    let stall_timeout = inputs.stall_timeout.duration();
     let stall_timeout = stall_timeout.unwrap_or(default.stall_timeout);
-    let retry_timeout = environment
-        .inputs
-        .retry_timeout
-        .as_deref()
-        .and_then(|text| {
-            let bounds = Duration::ZERO..=Duration::from_secs(60 * 60);
-            faults.accept("retry_timeout", duration(text, bounds))
-        });
+    let finish_timeout = inputs.finish_timeout.duration();
+    let requests_per_minute = inputs.requests_per_minute.count();
     Network {
-        proxies: proxies(environment, faults),
-        ca_certificates: certificates(environment, paths, faults).unwrap_or_default(),
-        client_identity: client_identity(environment, paths, faults).map(Arc::new),
+        proxies: proxies(environment),
+        ca_certificates: certificates(environment).unwrap_or_default(),
+        client_identity: client_identity(environment).map(Arc::new),
         certs_d: certs_d(environment),
-        insecure_registries: insecure_registries(environment, faults),
+        insecure_registries: insecure_registries(environment),
         stall_timeout,
         finish_timeout: finish_timeout.unwrap_or(default.finish_timeout.max(stall_timeout)),
-        retry_timeout: retry_timeout.unwrap_or(default.retry_timeout),
-        in_action: paths.are_of_action(),
-        rate_limiters: RateLimiters::new(requests_per_minute(environment, faults)),
+        retry_timeout: inputs
+            .retry_timeout
+            .duration()
+            .unwrap_or(default.retry_timeout),
+        in_action: environment.paths.are_of_action(),
+        rate_limiters: RateLimiters::new(requests_per_minute.and_then(NonZeroU32::new)),
         ..default
     }
 }
 
-/// The upper bound catches mistakes: Google's own quota is 60,000 for a project and region.
-fn requests_per_minute(environment: &Environment, faults: &mut Faults) -> Option<NonZeroU32> {
-    let text = environment.inputs.requests_per_minute.as_deref()?;
-    let number = faults.accept("requests_per_minute", number(text, 1..=1_000_000))?;
-    NonZeroU32::new(number)
-}
-
-/// The time limit for the whole run. `None` if there is no limit.
-pub(super) fn timeout(environment: &Environment, faults: &mut Faults) -> Option<Duration> {
-    let text = environment.inputs.timeout.as_deref()?;
-    let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
-    faults.accept("timeout", duration(text, bounds))
-}
-
 /// Reads the proxy variables of curl and Go, upper case before lower case, as Go does.
 /// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#FromEnvironment>
-fn proxies(environment: &Environment, faults: &mut Faults) -> Proxies {
+fn proxies(environment: &Environment<'_>) -> Proxies {
     let first = |names: [&'static str; 2]| {
         names
             .into_iter()
@@ -102,7 +64,7 @@ fn proxies(environment: &Environment, faults: &mut Faults) -> Proxies {
             .map_err(|fault| {
                 // `ALL_PROXY` may replace both of the others.
                 if !reported.contains(&name) {
-                    faults.unusable(name, fault);
+                    environment.errors.invalid(name, fault);
                     reported.push(name);
                 }
             })
@@ -147,80 +109,57 @@ fn proxy_url(text: &str) -> Result<String, String> {
     Ok(normal)
 }
 
-fn certificates(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<Certificates> {
-    const VARIABLE: &str = "ca_certificates";
-    let pem = pem(
-        VARIABLE,
-        environment.inputs.ca_certificates.as_deref()?,
-        paths,
-        faults,
-    )?;
-    faults.accept(VARIABLE, Certificates::parse(&pem))
+fn certificates(environment: &Environment<'_>) -> Option<Certificates> {
+    let input = &environment.inputs.ca_certificates;
+    input.accept(Certificates::parse(&pem(environment, input)?))
 }
 
 /// The client certificate and its key, which may be in the same text.
-fn client_identity(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<ClientIdentity> {
-    const CERTIFICATE: &str = "client_certificate";
-    const KEY: &str = "client_key";
+fn client_identity(environment: &Environment<'_>) -> Option<ClientIdentity> {
     let inputs = &environment.inputs;
-    let (certificate, key) = match (&inputs.client_certificate, &inputs.client_key) {
-        (Some(certificate), key) => (certificate, key),
-        (None, Some(_)) => {
-            faults.unusable(KEY, "it needs `client_certificate`");
-            return None;
+    let (certificate, key) = (&inputs.client_certificate, &inputs.client_key);
+    if !certificate.is_set() {
+        if key.is_set() {
+            key.invalid("it needs `client_certificate`");
         }
-        (None, None) => return None,
-    };
-    let certificate = pem(CERTIFICATE, certificate, paths, faults)?;
-    let key = match key {
-        Some(key) => pem(KEY, key, paths, faults)?,
-        None if certificate.contains("PRIVATE KEY-----") => certificate.clone(),
-        None => {
-            faults.unusable(CERTIFICATE, "it needs `client_key`");
-            return None;
-        }
+        return None;
+    }
+    let certificate_pem = pem(environment, certificate)?;
+    let key_pem = if key.is_set() {
+        pem(environment, key)?
+    } else if certificate_pem.contains("PRIVATE KEY-----") {
+        certificate_pem.clone()
+    } else {
+        certificate.invalid("it needs `client_key`");
+        return None;
     };
     // A `Secret` is masked in every log from here on.
-    let key = Secret::new(key);
-    let identity = ClientIdentity::parse(&certificate, key.expose());
-    let variable = match &identity {
-        Err(IdentityError::Certificate(_)) => CERTIFICATE,
-        _ => KEY,
-    };
-    faults.accept(variable, identity)
+    let key_pem = Secret::new(key_pem);
+    let identity = ClientIdentity::parse(&certificate_pem, key_pem.expose());
+    match &identity {
+        Err(IdentityError::Certificate(_)) => certificate.accept(identity),
+        _ => key.accept(identity),
+    }
 }
 
 /// Reads PEM, either from the text itself or from the file at that path.
-fn pem(
-    variable: &'static str,
-    text: &str,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<String> {
+fn pem(environment: &Environment<'_>, input: &Input) -> Option<String> {
+    let text = input.text()?;
     if text.contains("-----BEGIN") {
         return Some(text.to_owned());
     }
-    let path = faults.accept_path(variable, text, paths.input(text))?;
-    let content = paths
-        .files()
-        .read(&path)
-        .map_err(|fault| format!("{} cannot be read: {fault}", quoted(text)));
-    let content = faults.accept(variable, content)?;
+    let path = environment.paths.input(text);
+    let path = environment.errors.accept_path(input.name, text, path)?;
+    let content = environment.paths.files().read(&path);
+    let content = input
+        .accept(content.map_err(|error| format!("{} cannot be read: {error}", quoted(text))))?;
     // Bundles may have names of authorities between the blocks, in any encoding.
     Some(String::from_utf8_lossy(&content).into_owned())
 }
 
 /// The directories with certificates for single hosts, in Podman's order.
 /// <https://github.com/containers/image/blob/main/docs/containers-certs.d.5.md>
-fn certs_d(environment: &Environment) -> Vec<PathBuf> {
+fn certs_d(environment: &Environment<'_>) -> Vec<PathBuf> {
     let own = environment
         .ambient("HOME")
         .map(|home| Path::new(home).join(".config/containers/certs.d"));
@@ -228,27 +167,16 @@ fn certs_d(environment: &Environment) -> Vec<PathBuf> {
     own.into_iter().chain(systems).collect()
 }
 
-fn insecure_registries(environment: &Environment, faults: &mut Faults) -> Vec<Endpoint> {
-    const VARIABLE: &str = "insecure_registries";
+fn insecure_registries(environment: &Environment<'_>) -> Vec<Endpoint> {
+    let input = &environment.inputs.insecure_registries;
     let mut endpoints = Vec::new();
-    let items = list(
-        environment
-            .inputs
-            .insecure_registries
-            .as_deref()
-            .unwrap_or(""),
-    );
-    if faults.refuse_login(VARIABLE, &items) {
-        return endpoints;
-    }
-    for item in items {
+    for item in input.items_without_login().unwrap_or_default() {
         match item.parse::<Endpoint>() {
-            Ok(endpoint) if endpoint.is_google() || endpoint.is_read_only() => faults.unusable(
-                VARIABLE,
+            Ok(endpoint) if endpoint.is_google() || endpoint.is_read_only() => input.invalid(
                 format!("`{endpoint}` is Google's and is never spoken to over plain HTTP"),
             ),
             Ok(endpoint) => endpoints.push(endpoint),
-            Err(fault) => faults.unusable(VARIABLE, fault),
+            Err(error) => input.invalid(error),
         }
     }
     endpoints

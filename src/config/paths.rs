@@ -8,7 +8,7 @@
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
-use super::environment::Environment;
+use super::environment::{Ambient, Environment};
 
 /// Access to the files that variables name; tests implement it without a disk.
 pub trait FileSystem {
@@ -119,19 +119,19 @@ struct Mounts {
 }
 
 /// The directory for temporary files.
-pub(super) fn temporary_directory(environment: &Environment) -> PathBuf {
+pub(super) fn temporary_directory(environment: &Environment<'_>) -> PathBuf {
     environment.ambient("TMPDIR").unwrap_or("/tmp").into()
 }
 
 impl<'a> Paths<'a> {
-    pub(super) fn new(environment: &Environment, files: &'a dyn FileSystem) -> Self {
+    pub(super) fn new(ambient: &Ambient, files: &'a dyn FileSystem) -> Self {
         // The runner sets `GITHUB_ACTIONS` for every step, but `GITHUB_WORKSPACE` has this value in
         // a container action only.
-        let in_action = environment.ambient("GITHUB_ACTIONS") == Some("true")
-            && environment.ambient("GITHUB_WORKSPACE") == Some(WORKSPACE);
+        let in_action = ambient.get("GITHUB_ACTIONS") == Some("true")
+            && ambient.get("GITHUB_WORKSPACE") == Some(WORKSPACE);
         Self {
             files,
-            action: in_action.then(|| Mounts::new(environment)),
+            action: in_action.then(|| Mounts::new(ambient)),
         }
     }
 
@@ -196,18 +196,18 @@ impl<'a> Paths<'a> {
 }
 
 impl Mounts {
-    fn new(environment: &Environment) -> Self {
+    fn new(ambient: &Ambient) -> Self {
         let mut workspaces = Vec::new();
         let mut temps = Vec::new();
         // `RUNNER_WORKSPACE` keeps its host's form, `…/REPO`; the workspace is `…/REPO/REPO` and
         // the temporary directory `…/_temp`. In a job that runs in a container of its own, the
         // parent is `/__w` (actions/runner, ContainerOperationProvider.cs), so such paths occur as
         // well.
-        if let Some(runner) = environment.ambient("RUNNER_WORKSPACE").map(Path::new)
+        if let Some(runner) = ambient.get("RUNNER_WORKSPACE").map(Path::new)
             && let (Some(work), Some(directory)) = (runner.parent(), runner.file_name())
         {
-            let repository = environment
-                .ambient("GITHUB_REPOSITORY")
+            let repository = ambient
+                .get("GITHUB_REPOSITORY")
                 .and_then(|repository| Path::new(repository).file_name());
             for parent in [work, Path::new("/__w")] {
                 for name in [Some(directory), repository].into_iter().flatten() {
@@ -220,7 +220,7 @@ impl Mounts {
             .into_iter()
             .map(|host| (host, PathBuf::from(WORKSPACE)))
             .collect();
-        let mounted = environment.ambient("RUNNER_TEMP") == Some(TEMP);
+        let mounted = ambient.get("RUNNER_TEMP") == Some(TEMP);
         if mounted {
             let temps = temps.drain(..).map(|host| (host, PathBuf::from(TEMP)));
             translations.extend(temps);

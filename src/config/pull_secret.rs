@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use super::apply::{apply_request, without_apply};
 use super::environment::Environment;
-use super::fault::Faults;
 use super::kubernetes_names::{check_label, check_label_key, check_label_value, check_subdomain};
-use super::paths::Paths;
-use super::values::{boolean, list, word};
+use super::values::boolean;
 use super::{CommandName, credentials};
 use crate::auth::GoogleCredential;
 use crate::ci::Ci;
@@ -31,59 +29,53 @@ pub(super) struct PushContext<'a> {
 
 /// Reads every `pull_secret*` variable, and those of the cluster.
 pub(super) fn pull_secret(
-    environment: &Environment,
+    environment: &Environment<'_>,
     context: &PushContext<'_>,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<PullSecretOptions> {
     let inputs = &environment.inputs;
-    let allow_push_key = inputs.pull_secret_allow_push_key.as_deref().map(|text| {
-        boolean(text).unwrap_or_else(|fault| {
-            faults.unusable("pull_secret_allow_push_key", fault);
-            // One error is enough, so the missing key is not reported as well.
-            true
-        })
-    });
-    let apply = faults.switch("pull_secret_apply", inputs.pull_secret_apply.as_deref());
-    let Some(name) = inputs.pull_secret.as_deref() else {
+    let Some(name) = inputs.pull_secret.text() else {
         if context.command == CommandName::PullSecret {
-            faults.missing("pull_secret", "name the Secret, such as `gcr-pull`");
-            return None;
+            inputs
+                .pull_secret
+                .missing("name the Secret, such as `gcr-pull`");
+        } else {
+            without_its_name(environment);
         }
-        without_its_name(environment, allow_push_key, apply, faults);
         return None;
     };
-    if let Err(fault) = check_subdomain(name) {
-        faults.unusable("pull_secret", format!("{} {fault}", quoted(name)));
+    if let Err(error) = check_subdomain(name) {
+        inputs
+            .pull_secret
+            .invalid(format!("{} {error}", quoted(name)));
     }
-    let namespaces = namespaces(environment, faults);
-    let labels = labels(environment, faults);
-    let form = form(environment, faults);
-    let output = output(environment, context.ci, apply, paths, faults);
-    let apply = if apply {
-        apply_request(environment, paths, faults).map(Some)
+    // One error is enough: after an invalid value, the missing key is not reported as well.
+    let allow = &inputs.pull_secret_allow_push_key;
+    let allow_push_key = allow.is_set() && allow.read(boolean).unwrap_or(true);
+    let namespaces = namespaces(environment);
+    let labels = labels(environment);
+    let form = form(environment);
+    let applies = inputs.pull_secret_apply.switch();
+    let output = output(environment, context.ci, applies);
+    let apply = if applies {
+        apply_request(environment).map(Some)
     } else {
-        without_apply(environment, faults);
+        without_apply(environment);
         Some(None)
     };
-    let allow_push_key = allow_push_key.unwrap_or(false);
     let hosts = context.hosts;
     let credential = if hosts.is_empty() || hosts.iter().any(Endpoint::is_google) {
-        let credential = credential(environment, context, allow_push_key, paths, faults);
-        let credential = credential?;
+        let credential = credential(environment, context, allow_push_key)?;
         if let PullCredential::Key { key, .. } = &credential
             && let Some(size) = too_large(hosts.iter().filter(|host| host.is_google()), key)
         {
-            faults.unusable(
-                "pull_secret_credentials_json",
+            inputs.pull_secret_credentials_json.invalid(
                 format!("with it the pull secret would hold {size} bytes, more than the 1 MiB that Kubernetes takes: a service-account key has about 2400 bytes; is it the right file?"),
             );
         }
         Some(credential)
     } else {
         if !allow_push_key {
-            faults.unusable(
-                "pull_secret",
+            inputs.pull_secret.invalid(
                 "no destination is Google's, and the logins of `docker_config` go into it only with `pull_secret_allow_push_key: true`, because they can push",
             );
         }
@@ -102,57 +94,38 @@ pub(super) fn pull_secret(
 }
 
 /// Reports variables that have no effect without `pull_secret`.
-fn without_its_name(
-    environment: &Environment,
-    allow_push_key: Option<bool>,
-    apply: bool,
-    faults: &mut Faults,
-) {
+fn without_its_name(environment: &Environment<'_>) {
     let inputs = &environment.inputs;
-    for (variable, is_set) in [
-        (
-            "pull_secret_namespaces",
-            inputs.pull_secret_namespaces.is_some(),
-        ),
-        ("pull_secret_labels", inputs.pull_secret_labels.is_some()),
-        (
-            "pull_secret_credentials_json",
-            inputs.pull_secret_credentials_json.is_some(),
-        ),
-        ("pull_secret_allow_push_key", allow_push_key == Some(true)),
-        ("pull_secret_file", inputs.pull_secret_file.is_some()),
-        ("pull_secret_format", inputs.pull_secret_format.is_some()),
-        ("pull_secret_apply", apply),
+    for input in [
+        &inputs.pull_secret_namespaces,
+        &inputs.pull_secret_labels,
+        &inputs.pull_secret_credentials_json,
+        &inputs.pull_secret_allow_push_key,
+        &inputs.pull_secret_file,
+        &inputs.pull_secret_format,
+        &inputs.pull_secret_apply,
     ] {
-        if is_set {
-            faults.unusable(
-                variable,
-                "it does nothing without `pull_secret`, the name of the Secret",
-            );
-        }
+        input.refuse_without("`pull_secret`, the name of the Secret");
     }
 }
 
 /// The credential with which the cluster signs in to Google.
-pub(super) fn credential(
-    environment: &Environment,
+fn credential(
+    environment: &Environment<'_>,
     context: &PushContext<'_>,
     allow_push_key: bool,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<PullCredential> {
-    const VARIABLE: &str = "pull_secret_credentials_json";
+    let input = &environment.inputs.pull_secret_credentials_json;
     let push_key = match context.google {
         Some(GoogleCredential::Key(key)) => Some(key),
         _ => None,
     };
-    if let Some(text) = environment.inputs.pull_secret_credentials_json.as_deref() {
-        let key = credentials::key(VARIABLE, text, paths, faults)?;
+    if let Some(text) = input.text() {
+        let key = credentials::key(environment, input.name, text)?;
         // Another key of the same account has the same rights.
         let pushes = push_key.is_some_and(|push| push.client_email == key.client_email);
         if pushes && !allow_push_key {
-            faults.unusable(
-                VARIABLE,
+            input.invalid(
                 "it is a key of the account that pushes, so whoever reads the pull secret could push: give a key of an account that may only read, or set `pull_secret_allow_push_key: true`",
             );
         }
@@ -166,8 +139,7 @@ pub(super) fn credential(
             pushes: true,
         }),
         Some(_) => {
-            faults.missing(
-                VARIABLE,
+            input.missing(
                 "give the key of an account that may only read, or set `pull_secret_allow_push_key: true` to put the pushing key into the pull secret",
             );
             None
@@ -175,101 +147,77 @@ pub(super) fn credential(
     }
 }
 
-pub(super) fn namespaces(environment: &Environment, faults: &mut Faults) -> Vec<String> {
-    const VARIABLE: &str = "pull_secret_namespaces";
-    let mut namespaces = Vec::new();
-    for namespace in list(
-        environment
-            .inputs
-            .pull_secret_namespaces
-            .as_deref()
-            .unwrap_or(""),
-    ) {
-        match check_label(namespace) {
-            Ok(()) => namespaces.push(namespace.to_owned()),
-            Err(fault) => faults.unusable(VARIABLE, format!("{} {fault}", quoted(namespace))),
-        }
-    }
-    namespaces
+fn namespaces(environment: &Environment<'_>) -> Vec<String> {
+    let input = &environment.inputs.pull_secret_namespaces;
+    let items = input.items().into_iter();
+    let checked = items.filter_map(|item| {
+        let checked = check_label(item).map_err(|error| format!("{} {error}", quoted(item)));
+        input.accept(checked).map(|()| item.to_owned())
+    });
+    checked.collect()
 }
 
-pub(super) fn labels(environment: &Environment, faults: &mut Faults) -> BTreeMap<String, String> {
-    const VARIABLE: &str = "pull_secret_labels";
+fn labels(environment: &Environment<'_>) -> BTreeMap<String, String> {
+    let input = &environment.inputs.pull_secret_labels;
     let mut labels = BTreeMap::new();
-    for item in list(
-        environment
-            .inputs
-            .pull_secret_labels
-            .as_deref()
-            .unwrap_or(""),
-    ) {
+    for item in input.items() {
         let Some((key, value)) = item.split_once('=') else {
-            let fault = format!("{} is no label: expected `KEY=VALUE`", quoted(item));
-            faults.unusable(VARIABLE, fault);
+            input.invalid(format!(
+                "{} is no label: expected `KEY=VALUE`",
+                quoted(item)
+            ));
             continue;
         };
         let (key, value) = (key.trim(), value.trim());
-        if let Err(fault) = check_label_key(key).and_then(|()| check_label_value(value)) {
-            faults.unusable(VARIABLE, format!("{} {fault}", quoted(item)));
+        if let Err(error) = check_label_key(key).and_then(|()| check_label_value(value)) {
+            input.invalid(format!("{} {error}", quoted(item)));
         } else if labels.insert(key.to_owned(), value.to_owned()).is_some() {
-            faults.unusable(VARIABLE, format!("{} has two values", quoted(key)));
+            input.invalid(format!("{} has two values", quoted(key)));
         }
     }
     labels
 }
 
-pub(super) fn form(environment: &Environment, faults: &mut Faults) -> PullSecretForm {
-    const VARIABLE: &str = "pull_secret_format";
-    let words = [
-        ("yaml", PullSecretForm::Yaml),
-        ("json", PullSecretForm::Json),
-        ("dockerconfigjson", PullSecretForm::DockerConfigJson),
-    ];
-    let Some(text) = environment.inputs.pull_secret_format.as_deref() else {
-        return PullSecretForm::Yaml;
-    };
-    if environment.inputs.pull_secret_file.is_none() {
-        faults.unusable(VARIABLE, "it does nothing without `pull_secret_file`");
+fn form(environment: &Environment<'_>) -> PullSecretForm {
+    let inputs = &environment.inputs;
+    if !inputs.pull_secret_file.is_set() {
+        inputs
+            .pull_secret_format
+            .refuse_without("`pull_secret_file`");
     }
-    faults
-        .accept(VARIABLE, word(text, &words))
-        .unwrap_or(PullSecretForm::Yaml)
+    inputs.pull_secret_format.word_or_first([
+        PullSecretForm::Yaml,
+        PullSecretForm::Json,
+        PullSecretForm::DockerConfigJson,
+    ])
 }
 
 /// The output for the Secret. It is never standard output in a CI, because everyone who may read
 /// the log would see it.
-pub(super) fn output(
-    environment: &Environment,
+fn output(
+    environment: &Environment<'_>,
     ci: Option<Ci>,
-    apply: bool,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
+    applies: bool,
 ) -> Option<PullSecretOutput> {
-    const VARIABLE: &str = "pull_secret_file";
-    match environment.inputs.pull_secret_file.as_deref() {
-        Some("-") if ci.is_some() => {
-            faults.unusable(
-                VARIABLE,
+    let input = &environment.inputs.pull_secret_file;
+    match (input.text(), ci) {
+        (Some("-"), Some(_)) => {
+            input.invalid(
                 "under a CI the pull secret is never printed, because the log keeps it: name a file, such as `pull-secret.yaml`",
             );
             None
         }
-        Some("-") => Some(PullSecretOutput::Stdout),
-        Some(text) => faults
-            .accept_path(VARIABLE, text, paths.output(text))
-            .map(PullSecretOutput::File),
-        None => {
-            if !apply && ci.is_some() {
-                faults.missing(
-                    VARIABLE,
-                    "name a file, such as `pull-secret.yaml`, or set `pull_secret_apply: true`",
-                );
-            } else if !apply {
-                faults.missing(
-                    VARIABLE,
-                    "name a file, such as `pull-secret.yaml`, or `-` for standard output, or set `pull_secret_apply: true`",
-                );
-            }
+        (Some("-"), None) => Some(PullSecretOutput::Stdout),
+        (Some(_), _) => input.output(environment).map(PullSecretOutput::File),
+        (None, _) if applies => None,
+        (None, ci) => {
+            let stdout = match ci {
+                Some(_) => "",
+                None => ", or `-` for standard output",
+            };
+            input.missing(format!(
+                "name a file, such as `pull-secret.yaml`{stdout}, or set `pull_secret_apply: true`"
+            ));
             None
         }
     }

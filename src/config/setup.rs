@@ -4,10 +4,8 @@
 use std::path::PathBuf;
 
 use super::environment::Environment;
-use super::fault::Faults;
-use super::forges::{github, gitlab};
-use super::paths::Paths;
-use super::values::{boolean, list, word};
+use super::forges;
+use super::input::Input;
 use crate::ci::output::ResultFiles;
 use crate::commands::session::Session;
 use crate::commands::setup::request::Backend;
@@ -27,88 +25,58 @@ const PULLER: &str = "gcr-puller";
 
 /// Reads every `setup_*` variable.
 pub(super) fn setup(
-    environment: &Environment,
+    environment: &Environment<'_>,
     destinations: &Destinations,
+    dry_run: bool,
     session: Session,
     files: ResultFiles,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> SetupRequest {
     let inputs = &environment.inputs;
-    let action = action(environment, faults);
-    let words = [
-        ("artifact-registry", Backend::ArtifactRegistry),
-        ("storage", Backend::Storage),
-    ];
-    let backend = inputs
-        .setup_backend
-        .as_deref()
-        .and_then(|text| faults.accept("setup_backend", word(text, &words)))
-        .unwrap_or(Backend::ArtifactRegistry);
+    let action = action(environment);
+    let backends = [Backend::ArtifactRegistry, Backend::Storage];
+    let backend = inputs.setup_backend.word_or_first(backends);
     let project = destinations.parts.project.clone().unwrap_or_default();
     if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
-        faults.unusable(
-            "project_id",
-            format!(
-                "`{project}` is a project's number, and accounts and images are named by its id: \
-                 `gcloud projects describe {project} --format='value(projectId)'` prints it"
-            ),
-        );
+        inputs.project_id.invalid(format!(
+            "`{project}` is a project's number, and accounts and images are named by its id: \
+             `gcloud projects describe {project} --format='value(projectId)'` prints it"
+        ));
     }
-    let pusher = account(
-        "setup_pusher",
-        inputs.setup_pusher.as_deref().unwrap_or(PUSHER),
-        &project,
-        faults,
-    );
-    let puller = account(
-        "setup_puller",
-        inputs.setup_puller.as_deref().unwrap_or(PULLER),
-        &project,
-        faults,
-    );
+    let pusher = account(&inputs.setup_pusher, PUSHER, &project);
+    let puller = account(&inputs.setup_puller, PULLER, &project);
     if pusher == puller {
-        faults.unusable(
-            "setup_puller",
-            "it is the account of `setup_pusher`: who pulls would be able to push",
-        );
+        inputs
+            .setup_puller
+            .invalid("it is the account of `setup_pusher`: who pulls would be able to push");
     }
-    let mut forges = Vec::new();
-    if let Some(text) = inputs.setup_github.as_deref() {
-        for item in list(text) {
-            forges.extend(faults.accept("setup_github", github(item, environment)));
-        }
-    }
-    if let Some(text) = inputs.setup_gitlab.as_deref() {
-        for item in list(text) {
-            forges.extend(faults.accept("setup_gitlab", gitlab(item, environment)));
-        }
-    }
-    // An invalid value is reported where `dry_run` is read for every command.
-    let dry_run = inputs.dry_run.as_deref().map(boolean);
+    let (on_github, on_gitlab) = (&inputs.setup_github, &inputs.setup_gitlab);
+    let github = on_github.items().into_iter();
+    let github = github.filter_map(|item| on_github.accept(forges::github(item, environment)));
+    let gitlab = on_gitlab.items().into_iter();
+    let gitlab = gitlab.filter_map(|item| on_gitlab.accept(forges::gitlab(item, environment)));
     SetupRequest {
         session,
         files,
         action,
-        dry_run: matches!(dry_run, Some(Ok(true))),
+        dry_run,
         backend,
         project,
-        registries: registries(destinations, backend, faults),
+        registries: registries(environment, destinations, backend),
         pusher,
         puller,
-        forges,
-        keys: keys(environment, paths, faults),
-        github_token: inputs.github_token.as_deref().map(Secret::new),
+        forges: github.chain(gitlab).collect(),
+        keys: keys(environment),
+        github_token: inputs.github_token.text().map(Secret::new),
     }
 }
 
-pub(super) fn action(environment: &Environment, faults: &mut Faults) -> SetupAction {
+fn action(environment: &Environment<'_>) -> SetupAction {
     let inputs = &environment.inputs;
-    let apply = faults.switch("setup_apply", inputs.setup_apply.as_deref());
-    let remove = faults.switch("setup_remove", inputs.setup_remove.as_deref());
-    match (apply, remove) {
+    match (inputs.setup_apply.switch(), inputs.setup_remove.switch()) {
         (true, true) => {
-            faults.unusable("setup_remove", "`setup_apply` is `true` too: keep one");
+            inputs
+                .setup_remove
+                .invalid("`setup_apply` is `true` too: keep one");
             SetupAction::Plan
         }
         (true, false) => SetupAction::Apply,
@@ -120,28 +88,22 @@ pub(super) fn action(environment: &Environment, faults: &mut Faults) -> SetupAct
 /// Checks an account's ID by Google's rules, or its full address in this project, and returns the
 /// ID.
 /// <https://cloud.google.com/iam/docs/service-accounts-create>
-fn account(variable: &'static str, text: &str, project: &str, faults: &mut Faults) -> String {
+fn account(input: &Input, default: &str, project: &str) -> String {
+    let text = input.text().unwrap_or(default);
     let (id, host) = match text.split_once('@') {
         Some((id, host)) => (id, Some(host)),
         None => (text, None),
     };
     let own = account_host(project);
-    if let Some(host) = host.filter(|host| !project.is_empty() && *host != own) {
-        faults.unusable(
-            variable,
-            format!(
-                "{} is no account of the project {}: its address would end in {}",
-                quoted(text),
-                quoted(project),
-                quoted(&format!("@{own}"))
-            ),
-        );
-        let _ = host;
+    if host.is_some_and(|host| !project.is_empty() && host != own) {
+        input.invalid(format!(
+            "{} is no account of the project {}: its address would end in {}",
+            quoted(text),
+            quoted(project),
+            quoted(&format!("@{own}"))
+        ));
     } else if let Some(rule) = broken_rule(id) {
-        faults.unusable(
-            variable,
-            format!("account {} would be refused: {rule}", quoted(id)),
-        );
+        input.invalid(format!("account {} would be refused: {rule}", quoted(id)));
     }
     id.to_owned()
 }
@@ -159,40 +121,36 @@ fn broken_rule(id: &str) -> Option<&'static str> {
     }
 }
 
-pub(super) fn registries(
+fn registries(
+    environment: &Environment<'_>,
     destinations: &Destinations,
     backend: Backend,
-    faults: &mut Faults,
 ) -> Vec<SetupRegistry> {
+    let inputs = &environment.inputs;
     let mut registries = Vec::new();
     for host in &destinations.endpoints {
         let (location, repository) = match host.kind() {
             HostKind::Gcr { location } => (location.to_owned(), host.host().to_owned()),
             HostKind::ArtifactRegistry { .. } if backend == Backend::Storage => {
-                faults.unusable(
-                    "registry",
-                    format!("`{host}` never had a bucket: `setup_backend: storage` is for `gcr.io` hosts"),
-                );
+                inputs.registry.invalid(format!(
+                    "`{host}` never had a bucket: `setup_backend: storage` is for `gcr.io` hosts"
+                ));
                 continue;
             }
             HostKind::ArtifactRegistry { location } => {
                 let repository = destinations.parts.repository.clone().unwrap_or_default();
                 if let Some(rule) = broken_repository_rule(&repository) {
-                    faults.unusable(
-                        "repository",
-                        format!(
-                            "repository {} would be refused: {rule}",
-                            quoted(&repository)
-                        ),
-                    );
+                    let name = quoted(&repository);
+                    inputs
+                        .repository
+                        .invalid(format!("repository {name} would be refused: {rule}"));
                 }
                 (location, repository)
             }
             HostKind::Other => {
-                faults.unusable(
-                    "registry",
-                    format!("`{host}` is not Google's: there is nothing to set up there"),
-                );
+                inputs.registry.invalid(format!(
+                    "`{host}` is not Google's: there is nothing to set up there"
+                ));
                 continue;
             }
         };
@@ -226,30 +184,24 @@ fn broken_repository_rule(id: &str) -> Option<&'static str> {
 }
 
 /// Reads `setup_key`: `FILE` for the puller's key, `pusher:FILE` for the pusher's.
-pub(super) fn keys(
-    environment: &Environment,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Vec<(Role, PathBuf)> {
-    const VARIABLE: &str = "setup_key";
+fn keys(environment: &Environment<'_>) -> Vec<(Role, PathBuf)> {
+    let input = &environment.inputs.setup_key;
     let mut keys: Vec<(Role, PathBuf)> = Vec::new();
-    for item in list(environment.inputs.setup_key.as_deref().unwrap_or("")) {
+    for item in input.items() {
         let (role, file) = match item.split_once(':') {
             Some(("pusher", file)) => (Role::Pusher, file),
             Some(("puller", file)) => (Role::Puller, file),
             _ => (Role::Puller, item),
         };
-        let Some(file) = faults.accept_path(VARIABLE, file, paths.output(file)) else {
+        let path = environment.paths.output(file);
+        let Some(file) = environment.errors.accept_path(input.name, file, path) else {
             continue;
         };
         if keys
             .iter()
             .any(|(known, other)| *known == role || *other == file)
         {
-            faults.unusable(
-                VARIABLE,
-                "there is more than one file for an account, or one for two",
-            );
+            input.invalid("there is more than one file for an account, or one for two");
         }
         keys.push((role, file));
     }

@@ -1,11 +1,9 @@
 //! Destinations: full references, and tags in a repository that is built from its parts.
 
 use super::environment::{Environment, PROJECT};
-use super::fault::Faults;
-use super::values::list;
+use super::errors::Errors;
 use super::{CommandName, defaults};
 use crate::auth::{CredentialSource, GoogleCredential};
-use crate::commands::list::ListTarget;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
@@ -18,10 +16,9 @@ use crate::push::destinations::{BestEffort, Destinations};
 /// Reports every fault that can be found without the image: invalid items, and parts that are
 /// missing or have no use.
 pub(super) fn destinations(
-    environment: &Environment,
+    environment: &Environment<'_>,
     command: CommandName,
     google: Option<&(CredentialSource, GoogleCredential)>,
-    faults: &mut Faults,
 ) -> Destinations {
     // `setup` uses `registry` and `repository` only.
     let Items {
@@ -30,13 +27,13 @@ pub(super) fn destinations(
         is_sound,
     } = match command {
         CommandName::Setup => Items::default(),
-        _ => items(environment, command, faults),
+        _ => items(environment, command),
     };
     if command == CommandName::List {
-        references.extend(listed_image(environment, faults));
+        references.extend(listed_image(environment));
     }
-    let endpoints = if is_sound || environment.inputs.registry.is_some() {
-        endpoints(environment, command, &references, &tags, is_sound, faults)
+    let endpoints = if is_sound || environment.inputs.registry.is_set() {
+        endpoints(environment, command, &references, &tags, is_sound)
     } else {
         // An unusable item may have been a tag or a full reference.
         Vec::new()
@@ -49,31 +46,35 @@ pub(super) fn destinations(
         endpoints,
         parts: Parts {
             project: project.map(|(_, project)| project.to_owned()),
-            repository: inputs.repository.clone(),
-            name: inputs.name.clone(),
+            repository: inputs.repository.text().map(str::to_owned),
+            name: inputs.name.text().map(str::to_owned),
         },
-        project_is_default: inputs.project_id.is_none(),
+        project_is_default: !inputs.project_id.is_set(),
         best_effort: BestEffort::default(),
     };
     let destinations = Destinations {
-        best_effort: best_effort(environment, &destinations.hosts(), is_sound, faults),
+        best_effort: best_effort(environment, &destinations.hosts(), is_sound),
         ..destinations
     };
     let origin = project.map_or("project_id", |(origin, _)| origin);
-    if check_parts(&destinations, origin, faults) && is_sound && command != CommandName::PullSecret
+    if check_parts(&destinations, origin, &environment.errors)
+        && is_sound
+        && command != CommandName::PullSecret
     {
-        check_endpoints(&destinations, command, environment, faults);
+        check_endpoints(&destinations, command, environment);
         // A key names its project. If the key is missing or faulty, the project is not reported as
         // well.
         let key_may_come = google.is_none()
             && (matches!(command, CommandName::Push | CommandName::Doctor)
-                || environment.inputs.credentials_json.is_some());
+                || environment.inputs.credentials_json.is_set());
         let mut endpoints = destinations.endpoints.iter();
         if destinations.parts.project.is_none()
             && !key_may_come
             && let Some(endpoint) = endpoints.find(|endpoint| endpoint.is_google())
         {
-            faults.missing("project_id", format!("`{endpoint}` needs a project"));
+            environment
+                .errors
+                .missing("project_id", format!("`{endpoint}` needs a project"));
         }
     }
     destinations
@@ -82,10 +83,10 @@ pub(super) fn destinations(
 /// The project and the variable that it is from: `project_id`, else the key, else the variables of
 /// other tools. `None` if no project is known.
 fn project<'a>(
-    environment: &'a Environment,
+    environment: &'a Environment<'_>,
     google: Option<&'a (CredentialSource, GoogleCredential)>,
 ) -> Option<(&'static str, &'a str)> {
-    let explicit = environment.inputs.project_id.as_deref();
+    let explicit = environment.inputs.project_id.text();
     let of_key = google.and_then(|(origin, credential)| match (origin, credential) {
         (CredentialSource::Variable(name), GoogleCredential::Key(key)) => {
             Some((*name, key.project_id.as_deref()?))
@@ -124,20 +125,16 @@ impl Default for Items {
 
 const BRANCH: &str = "a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub";
 
-fn items(environment: &Environment, command: CommandName, faults: &mut Faults) -> Items {
-    const VARIABLE: &str = "tags";
+fn items(environment: &Environment<'_>, command: CommandName) -> Items {
+    let input = &environment.inputs.tags;
     let mut found = Items::default();
-    let Some(text) = environment.inputs.tags.as_deref() else {
+    let Some(items) = input.items_without_login() else {
+        found.is_sound = false;
         return found;
     };
-    let items = list(text);
-    if items.is_empty() {
-        faults.unusable(VARIABLE, "there is no item in it, only separators");
+    if input.is_set() && items.is_empty() {
+        input.invalid("there is no item in it, only separators");
         found.is_sound = false;
-    }
-    if faults.refuse_login(VARIABLE, &items) {
-        found.is_sound = false;
-        return found;
     }
     let mut has_markup = false;
     for item in items {
@@ -147,7 +144,7 @@ fn items(environment: &Environment, command: CommandName, faults: &mut Faults) -
                 let is_read_only =
                     reference.endpoint.is_read_only() && command != CommandName::List;
                 if is_read_only {
-                    faults.unusable(VARIABLE, read_only(&reference.endpoint));
+                    input.invalid(read_only(&reference.endpoint));
                     found.is_sound = false;
                 } else if !found.references.contains(&reference) {
                     found.references.push(reference);
@@ -158,7 +155,7 @@ fn items(environment: &Environment, command: CommandName, faults: &mut Faults) -
                 let is_markup = matches!(fault, ItemFault::Name(ReferenceError::Markup(..)));
                 // Every item of such a list has the same markup, so it is reported once.
                 if !(is_markup && has_markup) {
-                    fault.report(item, faults);
+                    fault.report(item, &environment.errors);
                 }
                 has_markup |= is_markup;
             }
@@ -178,10 +175,10 @@ enum ItemFault {
 }
 
 impl ItemFault {
-    fn report(self, item: &str, faults: &mut Faults) {
+    fn report(self, item: &str, errors: &Errors) {
         const VARIABLE: &str = "tags";
         match self {
-            Self::Text(text) => faults.unusable(VARIABLE, text),
+            Self::Text(text) => errors.invalid(VARIABLE, text),
             Self::Name(fault) => {
                 let is_branch = match &fault {
                     ReferenceError::Tag(tag, _) => tag.contains('/'),
@@ -189,14 +186,14 @@ impl ItemFault {
                     _ => false,
                 };
                 if is_branch {
-                    faults.hint(BRANCH);
+                    errors.hint(BRANCH);
                 } else if matches!(fault, ReferenceError::Tag(..))
                     && !item.contains('/')
                     && item.contains(':')
                 {
-                    faults.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
+                    errors.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
                 }
-                faults.unusable(VARIABLE, fault);
+                errors.invalid(VARIABLE, fault);
             }
         }
     }
@@ -253,32 +250,20 @@ pub(super) fn read_only(endpoint: &Endpoint) -> String {
 }
 
 /// The image that `list` shows, from `image`. `None` if it is not set or invalid.
-fn listed_image(environment: &Environment, faults: &mut Faults) -> Option<Reference> {
-    let text = environment.inputs.image.as_deref()?;
+fn listed_image(environment: &Environment<'_>) -> Option<Reference> {
+    let text = environment.inputs.image.text()?;
     let name = text.strip_prefix("docker://").unwrap_or(text);
     let reference = name.parse().map_err(|fault: ReferenceError| {
         format!("`list` shows what registries hold, as in `gcr.io/acme/api`: {fault}")
     });
-    faults.accept("image", reference)
+    environment.errors.accept("image", reference)
 }
 
 /// Reads the items of `best_effort`: hosts, and references on them.
-fn best_effort(
-    environment: &Environment,
-    hosts: &[Endpoint],
-    is_sound: bool,
-    faults: &mut Faults,
-) -> BestEffort {
-    const VARIABLE: &str = "best_effort";
+fn best_effort(environment: &Environment<'_>, hosts: &[Endpoint], is_sound: bool) -> BestEffort {
+    let input = &environment.inputs.best_effort;
     let mut found = BestEffort::default();
-    let Some(text) = environment.inputs.best_effort.as_deref() else {
-        return found;
-    };
-    let items = list(text);
-    if faults.refuse_login(VARIABLE, &items) {
-        return found;
-    }
-    for item in items {
+    for item in input.items_without_login().unwrap_or_default() {
         let endpoint = if item.contains('/') {
             let name = item.strip_suffix('@').unwrap_or(item);
             name.parse().map(|reference: Reference| {
@@ -292,14 +277,11 @@ fn best_effort(
         };
         match endpoint {
             Ok(endpoint) if hosts.contains(&endpoint) || !is_sound => {}
-            Ok(_) => faults.unusable(
-                VARIABLE,
-                format!(
-                    "{} is no destination: give a host or a reference that is one",
-                    quoted(item)
-                ),
-            ),
-            Err(fault) => faults.unusable(VARIABLE, fault),
+            Ok(_) => input.invalid(format!(
+                "{} is no destination: give a host or a reference that is one",
+                quoted(item)
+            )),
+            Err(error) => input.invalid(error),
         }
     }
     found
@@ -307,32 +289,27 @@ fn best_effort(
 
 /// The hosts for tags without `/`: `registry`, or its default if there is something to push to it.
 fn endpoints(
-    environment: &Environment,
+    environment: &Environment<'_>,
     command: CommandName,
     references: &[Reference],
     tags: &[String],
     is_sound: bool,
-    faults: &mut Faults,
 ) -> Vec<Endpoint> {
-    const VARIABLE: &str = "registry";
-    let is_named = command == CommandName::List && environment.inputs.image.is_some();
+    let input = &environment.inputs.registry;
+    let is_named = command == CommandName::List && environment.inputs.image.is_set();
     let only_full = tags.is_empty() && (is_named || !references.is_empty());
-    let Some(text) = environment.inputs.registry.as_deref() else {
-        if only_full {
-            return Vec::new();
-        }
-        return defaults::REGISTRY.parse().into_iter().collect();
-    };
-    let items = list(text);
-    if items.is_empty() {
-        faults.unusable(VARIABLE, "there is no item in it, only separators");
+    if !input.is_set() {
+        let default = defaults::REGISTRY.parse().into_iter();
+        return default.filter(|_| !only_full).collect();
     }
-    if faults.refuse_login(VARIABLE, &items) {
+    let Some(items) = input.items_without_login() else {
         return Vec::new();
+    };
+    if items.is_empty() {
+        input.invalid("there is no item in it, only separators");
     }
     if only_full && is_sound && matches!(command, CommandName::Push | CommandName::Doctor) {
-        faults.unusable(
-            VARIABLE,
+        input.invalid(
             "nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/`",
         );
         return Vec::new();
@@ -342,10 +319,10 @@ fn endpoints(
         match item.parse() {
             Ok(endpoint) if endpoints.contains(&endpoint) => {}
             Ok(endpoint) if endpoint.is_read_only() && command != CommandName::List => {
-                faults.unusable(VARIABLE, read_only(&endpoint));
+                input.invalid(read_only(&endpoint));
             }
             Ok(endpoint) => endpoints.push(endpoint),
-            Err(fault) => faults.unusable(VARIABLE, fault),
+            Err(error) => input.invalid(error),
         }
     }
     endpoints
@@ -353,10 +330,10 @@ fn endpoints(
 
 /// Checks each part by itself, so that the error names the right variable. `origin` is the variable
 /// of the project. True if all parts are valid.
-fn check_parts(destinations: &Destinations, origin: &'static str, faults: &mut Faults) -> bool {
+fn check_parts(destinations: &Destinations, origin: &'static str, errors: &Errors) -> bool {
     let mut good = true;
     let mut fault = |variable, text: String| {
-        faults.unusable(variable, text);
+        errors.invalid(variable, text);
         good = false;
     };
     let parts = &destinations.parts;
@@ -426,8 +403,7 @@ fn refused(parts: Parts) -> Option<&'static str> {
 fn check_endpoints(
     destinations: &Destinations,
     command: CommandName,
-    environment: &Environment,
-    faults: &mut Faults,
+    environment: &Environment<'_>,
 ) {
     let parts = &destinations.parts;
     let of_kind = |wanted: fn(&HostKind) -> bool| {
@@ -438,15 +414,15 @@ fn check_endpoints(
     match (artifact_registry, &parts.repository) {
         // Without a repository, `list` shows all repositories of the project.
         (Some(_), None) if command == CommandName::List && parts.name.is_none() => {}
-        (Some(endpoint), None) => faults.missing(
+        (Some(endpoint), None) => environment.errors.missing(
             "repository",
             format!("`{endpoint}` needs the name of an Artifact Registry repository"),
         ),
         // If `registry` is faulty, the hosts that would use it are not known.
         (None, Some(_))
-            if environment.inputs.registry.is_none() || !destinations.endpoints.is_empty() =>
+            if !environment.inputs.registry.is_set() || !destinations.endpoints.is_empty() =>
         {
-            faults.unusable(
+            environment.errors.invalid(
                 "repository",
                 "it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host",
             );
@@ -458,7 +434,7 @@ fn check_endpoints(
         if command == CommandName::List
             && let Some(endpoint) = endpoints.find(|endpoint| endpoint.has_no_catalog())
         {
-            faults.missing(
+            environment.errors.missing(
                 "name",
                 format!("`{endpoint}` does not list its images, only the tags of one image"),
             );
@@ -468,44 +444,7 @@ fn check_endpoints(
     // The combined name may still be too long.
     for endpoint in &destinations.endpoints {
         if let Err(fault @ ReferenceError::Repository(..)) = destinations.at(endpoint, None) {
-            faults.unusable("name", fault);
+            environment.errors.invalid("name", fault);
         }
     }
-}
-
-/// The targets of `list`: the tags of each named image, else the images of each project.
-pub(super) fn listings(destinations: &Destinations) -> Vec<ListTarget> {
-    let mut listings: Vec<ListTarget> = Vec::new();
-    for reference in &destinations.references {
-        let image = ListTarget::Tags(Reference {
-            tag: None,
-            ..reference.clone()
-        });
-        if !listings.contains(&image) {
-            listings.push(image);
-        }
-    }
-    for endpoint in &destinations.endpoints {
-        let listing = match &destinations.parts.name {
-            Some(_) => destinations.at(endpoint, None).ok().map(ListTarget::Tags),
-            None => path(destinations, endpoint).map(|path| ListTarget::Images {
-                endpoint: endpoint.clone(),
-                path,
-            }),
-        };
-        listings.extend(listing.filter(|listing| !listings.contains(listing)));
-    }
-    listings
-}
-
-/// The path that holds the images of a project at an endpoint. `None` if it is not known.
-fn path(destinations: &Destinations, endpoint: &Endpoint) -> Option<String> {
-    let parts = &destinations.parts;
-    if matches!(endpoint.kind(), HostKind::ArtifactRegistry { .. }) && parts.repository.is_none() {
-        return Some(parts.project.as_ref()?.replace(':', "/"));
-    }
-    // The path is the part of any image before its name.
-    let image = destinations.at(endpoint, Some("name")).ok()?;
-    let path = image.repository.strip_suffix("name")?;
-    Some(path.trim_end_matches('/').to_owned())
 }

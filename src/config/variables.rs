@@ -2,11 +2,14 @@
 //! `action.yml` and the tables of `docs/variables.md`.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use serde::Deserialize;
 
 use super::CommandName::{self, Doctor, List, Mirror, PullSecret, Push, Setup};
 use super::environment::OURS;
+use super::errors::Errors;
+use super::input::Input;
 use super::values::any_of;
 
 /// A group of variables, in the order of `--help`.
@@ -208,8 +211,7 @@ fn all_of(names: &[&str]) -> String {
     names.join(" and ")
 }
 
-/// Generates the table and the struct with one field for each row, so that both have the same
-/// names.
+/// Generates the table and structs with one field for each row, so that all have the same names.
 macro_rules! variables {
     ($($group:ident { $($name:ident: $form:expr, $commands:expr, {
         $($key:ident: $value:expr),* $(,)?
@@ -226,10 +228,24 @@ macro_rules! variables {
             },
         )*)*];
 
-        /// The raw text of every variable. It has no `Debug`, because some values are secrets.
+        /// The text of every variable, as envy reads it.
         #[derive(Default, Deserialize)]
-        pub(super) struct RawInputs {
-            $($(pub(super) $name: Option<String>,)*)*
+        pub(super) struct Texts {
+            $($($name: Option<String>,)*)*
+        }
+
+        /// The value of every variable.
+        pub(super) struct Inputs {
+            $($(pub(super) $name: Input,)*)*
+        }
+
+        impl Inputs {
+            /// Takes the texts. The readers report their errors to `errors`.
+            pub(super) fn new(texts: Texts, errors: &Rc<Errors>) -> Self {
+                Self {
+                    $($($name: Input::new(stringify!($name), $form, texts.$name, errors),)*)*
+                }
+            }
         }
     };
 }

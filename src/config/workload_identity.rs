@@ -2,9 +2,7 @@
 
 use super::document::looks_like_a_path;
 use super::environment::Environment;
-use super::fault::Faults;
 use super::github_event;
-use super::paths::Paths;
 use crate::auth::google::federation::ExternalAccount;
 use crate::auth::google::impersonation::{Impersonation, is_account};
 use crate::auth::subject::{Format, SubjectSource};
@@ -20,42 +18,36 @@ const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 /// Reads `workload_identity_provider`, `service_account` and `oidc_token`; each needs the first.
 pub(super) fn workload_identity(
-    environment: &Environment,
+    environment: &Environment<'_>,
     missing: MissingCredentials,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
 ) -> Option<ExternalAccount> {
     let inputs = &environment.inputs;
-    let Some(provider) = inputs.workload_identity_provider.as_deref() else {
-        for (variable, value) in [
-            (ACCOUNT, &inputs.service_account),
-            (TOKEN, &inputs.oidc_token),
-        ] {
-            if value.is_some() {
-                faults.missing(
-                    PROVIDER,
-                    format!("`{variable}` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`"),
+    let Some(provider) = inputs.workload_identity_provider.text() else {
+        for input in [&inputs.service_account, &inputs.oidc_token] {
+            if input.is_set() {
+                inputs.workload_identity_provider.missing(
+                    format!("`{}` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`", input.name),
                 );
             }
         }
         return None;
     };
     let is_without_token =
-        inputs.oidc_token.is_none() && environment.ambient(REQUEST_URL).is_none();
+        !inputs.oidc_token.is_set() && environment.ambient(REQUEST_URL).is_none();
     if missing == MissingCredentials::Skip
         && is_without_token
-        && github_event::has_no_secrets(environment, paths)
+        && github_event::has_no_secrets(environment)
     {
         return None;
     }
     let provider = match check_provider(provider) {
         Ok(provider) => Some(provider),
         Err(fault) => {
-            faults.unusable(PROVIDER, fault);
+            environment.errors.invalid(PROVIDER, fault);
             None
         }
     };
-    let account = inputs.service_account.as_deref();
+    let account = inputs.service_account.text();
     let impersonation = account.map(|account| {
         let checked = if is_account(account) {
             Impersonation::of(account).map_err(|_| ())
@@ -72,24 +64,19 @@ pub(super) fn workload_identity(
     let impersonation = match impersonation {
         Some(Ok(impersonation)) => Some(impersonation),
         Some(Err(fault)) => {
-            faults.unusable(ACCOUNT, fault);
+            environment.errors.invalid(ACCOUNT, fault);
             return None;
         }
         None => None,
     };
-    let subject = subject(environment, provider.unwrap_or_default(), paths, faults)?;
+    let subject = subject(environment, provider.unwrap_or_default())?;
     ExternalAccount::of_provider(provider?, subject, impersonation).ok()
 }
 
 /// The source of the OIDC token: `oidc_token`, else GitHub.
-fn subject(
-    environment: &Environment,
-    provider: &str,
-    paths: &Paths<'_>,
-    faults: &mut Faults,
-) -> Option<SubjectSource> {
-    if let Some(text) = environment.inputs.oidc_token.as_deref() {
-        return token(text, paths, faults);
+fn subject(environment: &Environment<'_>, provider: &str) -> Option<SubjectSource> {
+    if let Some(text) = environment.inputs.oidc_token.text() {
+        return token(environment, text);
     }
     match (
         environment.ambient(REQUEST_URL),
@@ -98,24 +85,24 @@ fn subject(
         (Some(url), Some(token)) => {
             let source = SubjectSource::github(url, token, provider);
             source
-                .map_err(|fault| faults.unusable(REQUEST_URL, fault))
+                .map_err(|fault| environment.errors.invalid(REQUEST_URL, fault))
                 .ok()
         }
         _ if environment.ambient("GITHUB_ACTIONS").is_some() => {
-            faults.missing(
+            environment.errors.missing(
                 TOKEN,
                 format!("`{PROVIDER}` is half of a sign-in: GitHub gives this job no OIDC token to go with it"),
             );
-            faults.hint("give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token");
+            environment.errors.hint("give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token");
             None
         }
         _ => {
-            faults.missing(
+            environment.errors.missing(
                 TOKEN,
                 format!("`{PROVIDER}` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file"),
             );
             if environment.ambient("GITLAB_CI").is_some() {
-                faults.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
+                environment.errors.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
             }
             None
         }
@@ -123,7 +110,7 @@ fn subject(
 }
 
 /// Parses an OIDC token, or the path of a file that holds one.
-fn token(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<SubjectSource> {
+fn token(environment: &Environment<'_>, text: &str) -> Option<SubjectSource> {
     let is_token = text.split('.').count() == 3
         && text
             .bytes()
@@ -132,19 +119,21 @@ fn token(text: &str, paths: &Paths<'_>, faults: &mut Faults) -> Option<SubjectSo
         return Some(SubjectSource::Given(TOKEN, Secret::new(text)));
     }
     if text.len() < 4096 && !text.contains(['\n', '\0']) {
-        match paths.input(text) {
-            Ok(path) if paths.files().exists(&path) => {
+        match environment.paths.input(text) {
+            Ok(path) if environment.paths.files().exists(&path) => {
                 return Some(SubjectSource::File(path, Format::Text));
             }
             Ok(_) => {}
             Err(fault) => {
-                faults.unusable(TOKEN, fault.about("the file that it names"));
-                faults.hint(fault.hint());
+                environment
+                    .errors
+                    .invalid(TOKEN, fault.about("the file that it names"));
+                environment.errors.hint(fault.hint());
                 return None;
             }
         }
     }
-    faults.unusable(
+    environment.errors.invalid(
         TOKEN,
         if looks_like_a_path(text) {
             "no file is there, if it is meant as a path; its value is not shown"

@@ -4,7 +4,7 @@ use super::file::{By, ImageEntry, Options, PlatformList, Tags};
 use crate::commands::mirror::name_template::NameTemplate;
 use crate::commands::mirror::tag_filter::{Order, Pattern, TagFilter};
 use crate::commands::mirror::{MirrorEntry, MirrorSource};
-use crate::config::parse::PLATFORM_FORMS;
+use crate::config::push::PLATFORM_FORMS;
 use crate::diagnostics::sanitize::quoted;
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;

@@ -2,7 +2,6 @@
 
 use crate::commands::mirror::shard::Shard;
 use crate::config::environment::Environment;
-use crate::config::fault::Faults;
 use crate::diagnostics::sanitize::quoted;
 
 const SHARD: &str = "shard";
@@ -23,9 +22,9 @@ const ENGINES: [(&str, usize, &str); 3] = [
 ];
 
 /// Reads `shard`, else the variables of the CI.
-pub(super) fn shard(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
-    let Some(text) = environment.inputs.shard.as_deref() else {
-        return of_ci(environment, faults);
+pub(super) fn shard(environment: &Environment<'_>) -> Option<Shard> {
+    let Some(text) = environment.inputs.shard.text() else {
+        return of_ci(environment);
     };
     let parsed = match text.split_once('/') {
         Some((index, total)) => index
@@ -36,12 +35,12 @@ pub(super) fn shard(environment: &Environment, faults: &mut Faults) -> Option<Sh
             .ok_or_else(|| no_shard(text)),
         None => one_of(text, environment),
     };
-    faults.accept(SHARD, parsed)
+    environment.errors.accept(SHARD, parsed)
 }
 
 /// Reads the shard from the variables of the CI. `None` if there are none. Invalid values are a
 /// fault, because a runner that ignored them would do the work of all.
-fn of_ci(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
+fn of_ci(environment: &Environment<'_>) -> Option<Shard> {
     for (index_name, first, total_name) in ENGINES {
         let Some(index) = environment.ambient(index_name) else {
             continue;
@@ -52,7 +51,7 @@ fn of_ci(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
                  that number, as in `4`",
                 quoted(index)
             );
-            faults.missing(SHARD, text);
+            environment.errors.missing(SHARD, text);
             return None;
         };
         let numbers = index.parse().ok().zip(total.parse().ok());
@@ -65,14 +64,14 @@ fn of_ci(environment: &Environment, faults: &mut Faults) -> Option<Shard> {
                 quoted(total)
             )
         });
-        return faults.accept(SHARD, shard);
+        return environment.errors.accept(SHARD, shard);
     }
     if environment.ambient(KUBERNETES).is_some() {
         let text = format!(
             "this is one of the Pods of an Indexed Job ({KUBERNETES}), which are not told how many they are: \
              set it to that number, as in `4`"
         );
-        faults.missing(SHARD, text);
+        environment.errors.missing(SHARD, text);
     }
     None
 }
@@ -85,7 +84,7 @@ fn no_shard(text: &str) -> String {
 }
 
 /// Parses a value that is only the number of runners. The index comes from the engine's variables.
-fn one_of(text: &str, environment: &Environment) -> Result<Shard, String> {
+fn one_of(text: &str, environment: &Environment<'_>) -> Result<Shard, String> {
     let total: usize = text
         .parse()
         .ok()

@@ -1,6 +1,7 @@
-//! The faults of a request, reported together, under the names that the user typed and without
+//! The errors of a request, reported together, under the names that the user typed and without
 //! secret values.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -8,17 +9,15 @@ use std::path::PathBuf;
 use super::CommandName;
 use super::help::with_long_flags;
 use super::paths::PathFault;
-use super::values::boolean;
 use super::variables::VARIABLES;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::oci::reference::ReferenceError;
 
-/// An invalid request, with all of its faults.
+/// An invalid request, with all of its errors.
 #[derive(Debug)]
 pub struct ConfigError {
     command: CommandName,
-    faults: Vec<Fault>,
+    inputs: Vec<InvalidInput>,
     hints: Vec<String>,
 }
 
@@ -32,7 +31,7 @@ pub(super) enum TypedName {
 }
 
 #[derive(Debug)]
-struct Fault {
+struct InvalidInput {
     /// The name in the table or, for another tool's variable, in the environment.
     variable: String,
     /// The name that the user typed, if it is different.
@@ -62,21 +61,25 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut variables: Vec<&str> = self.faults.iter().map(|f| f.variable.as_str()).collect();
+        let mut variables: Vec<&str> = self
+            .inputs
+            .iter()
+            .map(|input| input.variable.as_str())
+            .collect();
         variables.sort_unstable();
         variables.dedup();
         let (count, noun, verb) = match variables.len() {
             1 => ("an".to_owned(), "input", "is"),
             count => (in_words(count), "inputs", "are"),
         };
-        if self.faults.iter().all(|fault| fault.missing) {
+        if self.inputs.iter().all(|input| input.missing) {
             write!(formatter, "{count} {noun} {verb} missing")?;
         } else {
             write!(formatter, "{count} {noun} cannot be used")?;
         }
-        for fault in &self.faults {
-            let (variable, text) = (&fault.variable, &fault.text);
-            match &fault.typed {
+        for input in &self.inputs {
+            let (variable, text) = (&input.variable, &input.text);
+            match &input.typed {
                 Some(TypedName::Argument(name)) => write!(formatter, "\n`{name}`: {text}")?,
                 Some(TypedName::Variable(name)) => {
                     write!(formatter, "\n`{variable}`: {text} ({name})")?;
@@ -98,117 +101,122 @@ fn in_words(count: usize) -> String {
     }
 }
 
-/// Collects faults while the rest of the request is read.
+/// Collects the errors of a request while it is read, so that all are reported together.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    faults: Vec<Fault>,
+pub(super) struct Errors(RefCell<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    inputs: Vec<InvalidInput>,
     hints: Vec<String>,
     typed: HashMap<&'static str, TypedName>,
 }
 
-impl Faults {
+impl Errors {
     /// Records the name under which a variable is, or would be, set.
-    pub(super) fn typed(&mut self, variable: &'static str, name: TypedName) {
-        self.typed.insert(variable, name);
+    pub(super) fn typed(&self, variable: &'static str, name: TypedName) {
+        self.0.borrow_mut().typed.insert(variable, name);
     }
 
     /// Reports a value that cannot be used. `text` is the reason and never quotes a secret.
-    pub(super) fn unusable(&mut self, variable: &str, text: impl fmt::Display) {
+    pub(super) fn invalid(&self, variable: &str, text: impl fmt::Display) {
         self.push(variable, text.to_string(), false);
     }
 
-    /// Reports a required variable that is missing, unless it has a fault already.
-    pub(super) fn missing(&mut self, variable: &str, text: impl fmt::Display) {
-        if self.faults.iter().any(|fault| fault.variable == variable) {
-            return;
+    /// Reports a required variable that is missing, unless it has an error already.
+    pub(super) fn missing(&self, variable: &str, text: impl fmt::Display) {
+        let has_error = |input: &InvalidInput| input.variable == variable;
+        if !self.0.borrow().inputs.iter().any(has_error) {
+            self.push(variable, text.to_string(), true);
         }
-        self.push(variable, text.to_string(), true);
     }
 
     /// Returns the value. Reports an error and returns `None` if there is one.
     pub(super) fn accept<T>(
-        &mut self,
+        &self,
         variable: &str,
         value: Result<T, impl fmt::Display>,
     ) -> Option<T> {
-        value.map_err(|fault| self.unusable(variable, fault)).ok()
-    }
-
-    /// Parses a boolean. It is false if the variable is absent or faulty.
-    pub(super) fn switch(&mut self, variable: &str, text: Option<&str>) -> bool {
-        text.and_then(|text| self.accept(variable, boolean(text)))
-            .unwrap_or(false)
+        value.map_err(|error| self.invalid(variable, error)).ok()
     }
 
     /// Does the same as [`Self::accept`] for a path, and adds a hint. `text` is the path as the
     /// user typed it.
     pub(super) fn accept_path(
-        &mut self,
+        &self,
         variable: &str,
         text: &str,
         path: Result<PathBuf, PathFault>,
     ) -> Option<PathBuf> {
-        path.map_err(|fault| {
-            self.unusable(variable, fault.about(&quoted(text)));
-            self.hint(fault.hint());
+        path.map_err(|error| {
+            self.invalid(variable, error.about(&quoted(text)));
+            self.hint(error.hint());
         })
         .ok()
     }
 
-    /// Reports a login in an item of a list. Returns true if there is one; then the caller reports
-    /// nothing else of the list, because a password may contain the separator.
-    pub(super) fn refuse_login(&mut self, variable: &str, items: &[&str]) -> bool {
-        let found = items.iter().find_map(|item| ReferenceError::login(item));
-        let is_one = found.is_some();
-        if let Some(fault) = found {
-            self.unusable(variable, fault);
-        }
-        is_one
-    }
-
-    fn push(&mut self, variable: &str, text: String, missing: bool) {
-        self.faults.push(Fault {
+    fn push(&self, variable: &str, text: String, missing: bool) {
+        let mut found = self.0.borrow_mut();
+        let typed = found.typed.get(variable).cloned();
+        found.inputs.push(InvalidInput {
             variable: variable.to_owned(),
-            typed: self.typed.get(variable).cloned(),
+            typed,
             text,
             missing,
         });
     }
 
     /// Adds a hint, unless it is there already.
-    pub(super) fn hint(&mut self, text: impl Into<String>) {
+    pub(super) fn hint(&self, text: impl Into<String>) {
         let text = text.into();
-        if !self.hints.contains(&text) {
-            self.hints.push(text);
+        let mut found = self.0.borrow_mut();
+        if !found.hints.contains(&text) {
+            found.hints.push(text);
         }
     }
 
-    /// Returns `read` if there is no fault. It is never `None` without a fault. `in_flags` says
+    /// Runs `read`, and forgets the errors that it reports if `forgets`.
+    pub(super) fn forgetting<T>(&self, forgets: bool, read: impl FnOnce() -> T) -> T {
+        let before = {
+            let found = self.0.borrow();
+            (found.inputs.len(), found.hints.len())
+        };
+        let value = read();
+        if forgets {
+            let mut found = self.0.borrow_mut();
+            found.inputs.truncate(before.0);
+            found.hints.truncate(before.1);
+        }
+        value
+    }
+
+    /// Returns `read` if there is no error. It is never `None` without an error. `in_flags` says
     /// whether the user gives flags, which the messages then name instead of variables.
     pub(super) fn check<T>(
-        mut self,
+        &self,
         read: Option<T>,
         command: CommandName,
         in_flags: bool,
     ) -> Result<T, ConfigError> {
-        if let (true, Some(read)) = (self.faults.is_empty(), read) {
+        let mut found = self.0.take();
+        if let (true, Some(read)) = (found.inputs.is_empty(), read) {
             return Ok(read);
         }
         // In the order of the table and of the documentation. Other tools' variables come last.
-        self.faults.sort_by_key(|fault| {
-            let place = VARIABLES.iter().position(|v| v.name == fault.variable);
+        found.inputs.sort_by_key(|input| {
+            let place = VARIABLES.iter().position(|v| v.name == input.variable);
             place.unwrap_or(VARIABLES.len())
         });
         if in_flags {
-            let texts = self.faults.iter_mut().map(|fault| &mut fault.text);
-            for text in texts.chain(&mut self.hints) {
+            let texts = found.inputs.iter_mut().map(|input| &mut input.text);
+            for text in texts.chain(&mut found.hints) {
                 *text = with_long_flags(text);
             }
         }
         Err(ConfigError {
             command,
-            faults: self.faults,
-            hints: self.hints,
+            inputs: found.inputs,
+            hints: found.hints,
         })
     }
 }
