@@ -31,7 +31,7 @@ const WELL_KNOWN: &str = "application_default_credentials.json";
 /// host of Google's must not fail because of it.
 pub(super) fn google(
     environment: &Environment<'_>,
-) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
+) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcError>> {
     let mut missing = Vec::new();
     for variable in FILES {
         let Some(text) = environment.ambient(variable) else {
@@ -42,7 +42,7 @@ pub(super) fn google(
             return of_content(variable, text);
         }
         let Some(path) = path else {
-            missing.push(AdcFault {
+            missing.push(AdcError {
                 variable,
                 text: format!("there is no file {}", quoted(text)),
                 hints: environment
@@ -56,7 +56,7 @@ pub(super) fn google(
         let origin = CredentialSource::Variable(variable);
         return match read(environment, &path) {
             Ok(credential) => Ok(Some((origin, credential))),
-            Err((text, hints)) => Err(vec![AdcFault {
+            Err((text, hints)) => Err(vec![AdcError {
                 variable,
                 text,
                 hints,
@@ -80,7 +80,7 @@ pub(super) fn google(
     }
     match read(environment, &path) {
         Ok(credential) => Ok(Some((CredentialSource::WellKnownFile(path), credential))),
-        Err((text, hints)) => Err(vec![AdcFault {
+        Err((text, hints)) => Err(vec![AdcError {
             variable: match environment.ambient("CLOUDSDK_CONFIG") {
                 Some(_) => "CLOUDSDK_CONFIG",
                 None => "HOME",
@@ -101,7 +101,7 @@ fn is_content(text: &str) -> bool {
 fn of_content(
     variable: &'static str,
     text: &str,
-) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcFault>> {
+) -> Result<Option<(CredentialSource, GoogleCredential)>, Vec<AdcError>> {
     // Masks the text before any message about it.
     drop(Secret::new(text));
     let json = decoded(text.to_owned());
@@ -112,7 +112,7 @@ fn of_content(
             "`{variable}` names a file: on GitLab make it a variable of type File, or give the \
              content in `credentials_json`"
         );
-        vec![AdcFault {
+        vec![AdcError {
             variable,
             text: format!(
                 "it holds a file's content, not its path, and {what}; its value is not shown"
@@ -129,13 +129,13 @@ const MISSING_FILE: &str = "google-github-actions/auth leaves its file in the wo
 
 /// A fault of another tool's variable that is not reported yet.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct AdcFault {
+pub(super) struct AdcError {
     variable: &'static str,
     text: String,
     hints: Vec<String>,
 }
 
-impl AdcFault {
+impl AdcError {
     pub(super) fn report(self, errors: &Errors) {
         errors.invalid(self.variable, self.text);
         for hint in self.hints {

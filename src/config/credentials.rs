@@ -2,9 +2,9 @@
 //! tools.
 
 use super::damage::{self, Damage, damage, is_placeholder};
-use super::document::{ObjectDocument, document, looks_like_a_path};
+use super::document::{NO_FILE, ObjectDocument, document, looks_like_a_path};
 use super::environment::Environment;
-use super::errors::Errors;
+use super::input::Input;
 use super::workload_identity;
 use crate::auth::credential_file::{self, FileError};
 use crate::auth::google::key::{KeyError, ServiceAccountKey};
@@ -19,41 +19,27 @@ pub(super) fn google(
     missing: MissingCredentials,
 ) -> Option<(CredentialSource, GoogleCredential)> {
     let inputs = &environment.inputs;
-    let file = inputs
-        .credentials_json
-        .text()
-        .and_then(|text| file(environment, "credentials_json", text));
-    let token = inputs.access_token.text().and_then(|token| {
-        environment
-            .errors
-            .accept("access_token", check_token(token))
-    });
+    let file = file(environment, &inputs.credentials_json);
+    let token = inputs.access_token.read(check_token);
     let federated = workload_identity::workload_identity(environment, missing);
     let ways = [
-        ("credentials_json", inputs.credentials_json.is_set(), file),
+        (&inputs.credentials_json, file),
         (
-            "access_token",
-            inputs.access_token.is_set(),
+            &inputs.access_token,
             token.map(GoogleCredential::AccessToken),
         ),
         (
-            workload_identity::PROVIDER,
-            inputs.workload_identity_provider.is_set(),
+            &inputs.workload_identity_provider,
             federated.map(|account| GoogleCredential::External(Box::new(account))),
         ),
     ];
-    let mut chosen = ways.into_iter().filter(|(_, is_given, _)| *is_given);
-    let (name, _, credential) = chosen.next()?;
-    let others: Vec<&str> = chosen.map(|(name, ..)| name).collect();
-    for other in &others {
-        environment
-            .errors
-            .invalid(other, format!("`{name}` is set too: keep one"));
+    let mut given = ways.into_iter().filter(|(input, _)| input.is_set());
+    let (first, mut credential) = given.next()?;
+    for (other, _) in given {
+        other.invalid(format!("`{}` is set too: keep one", first.name));
+        credential = None;
     }
-    if !others.is_empty() {
-        return None;
-    }
-    credential.map(|credential| (CredentialSource::Variable(name), credential))
+    credential.map(|credential| (CredentialSource::Variable(first.name), credential))
 }
 
 /// True if one of these variables is set, even to an invalid value. Then the credentials of other
@@ -75,12 +61,8 @@ pub(super) fn is_given(environment: &Environment<'_>) -> bool {
 /// is not a secret; the content becomes one when the file is read.
 pub(super) fn register_secrets(environment: &Environment<'_>) {
     for text in &environment.secrets {
-        let names_a_file = text.len() < 4096
-            && !text.contains(['\n', '\0'])
-            && environment
-                .paths
-                .input(text)
-                .is_ok_and(|path| environment.paths.files().exists(&path));
+        let named = environment.paths.named_by(text);
+        let names_a_file = named.is_ok_and(|named| named.is_some());
         if !names_a_file && !looks_like_a_path(text) && !is_placeholder(text) {
             drop(Secret::new(text.as_str()));
         }
@@ -88,54 +70,38 @@ pub(super) fn register_secrets(environment: &Environment<'_>) {
 }
 
 /// Reads the service-account key that a variable holds or names.
-pub(super) fn key(
-    environment: &Environment<'_>,
-    variable: &'static str,
-    text: &str,
-) -> Option<ServiceAccountKey> {
-    let document = document(environment, variable, text, "")?;
+pub(super) fn key(environment: &Environment<'_>, input: &Input) -> Option<ServiceAccountKey> {
+    let document = document(environment, input, "")?;
     let parsed = ServiceAccountKey::parse(&document.json).map_err(FileError::Key);
     parsed
-        .map_err(|fault| refuse(variable, text, &document, &fault, &environment.errors))
+        .map_err(|error| refuse(input, &document, &error))
         .ok()
 }
 
 /// Reads the credential file that a variable holds or names.
-fn file(
-    environment: &Environment<'_>,
-    variable: &'static str,
-    text: &str,
-) -> Option<GoogleCredential> {
-    let document = document(environment, variable, text, "")?;
+fn file(environment: &Environment<'_>, input: &Input) -> Option<GoogleCredential> {
+    let document = document(environment, input, "")?;
     credential_file::parse(&document.json)
-        .map_err(|fault| refuse(variable, text, &document, &fault, &environment.errors))
+        .map_err(|error| refuse(input, &document, &error))
         .ok()
 }
 
-fn refuse(
-    variable: &'static str,
-    text: &str,
-    document: &ObjectDocument,
-    fault: &FileError,
-    errors: &Errors,
-) {
-    let (what, fix) = describe(&document.json, fault);
-    let text = match fault {
-        FileError::Key(KeyError::NotJson) if document.from_file => {
-            format!("in the file that it names: {what}")
-        }
-        FileError::Key(KeyError::NotJson) if looks_like_a_path(text) => {
-            let text = "no file is there, if it is meant as a path; its value is not shown";
-            errors.invalid(variable, text);
-            return;
-        }
-        FileError::Key(KeyError::NotJson) if is_placeholder(text) => what,
-        FileError::Key(KeyError::NotJson) => format!("{what}; its value is not shown"),
-        _ => what,
-    };
-    errors.invalid(variable, text);
+fn refuse(input: &Input, document: &ObjectDocument, error: &FileError) {
+    let text = input.text().unwrap_or_default();
+    let (what, fix) = describe(&document.json, error);
+    let is_json = !matches!(error, FileError::Key(KeyError::NotJson));
+    if is_json || !document.from_file && is_placeholder(text) {
+        input.invalid(what);
+    } else if document.from_file {
+        input.invalid(format!("in the file that it names: {what}"));
+    } else if looks_like_a_path(text) {
+        input.invalid(NO_FILE);
+        return;
+    } else {
+        input.invalid(format!("{what}; its value is not shown"));
+    }
     if let Some(fix) = fix {
-        errors.hint(fix);
+        input.hint(fix);
     }
 }
 

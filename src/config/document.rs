@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::environment::Environment;
+use super::input::Input;
 use crate::diagnostics::sanitize::base64;
 
 /// The document of a variable, decoded.
@@ -18,53 +19,34 @@ pub(super) struct ObjectDocument {
 /// directory, the file `in_directory` in it is read. Anything else is decoded as base64.
 pub(super) fn document(
     environment: &Environment<'_>,
-    variable: &'static str,
-    text: &str,
+    input: &Input,
     in_directory: &str,
 ) -> Option<ObjectDocument> {
-    if text.starts_with('{') {
+    let text = input.text()?;
+    let named = match environment.paths.named_by(text) {
+        _ if text.starts_with('{') => None,
+        Ok(named) => named,
+        // Base64 may start with `/`, so only a text that is not base64 is certain to be a path.
+        Err(fault) if base64(text).is_none() || looks_like_a_path(text) => {
+            input.unseen(fault);
+            return None;
+        }
+        Err(_) => None,
+    };
+    let Some(mut path) = named else {
         return Some(ObjectDocument {
             json: decoded(text.to_owned()),
             from_file: false,
         });
+    };
+    if environment.paths.files().is_directory(&path) && !in_directory.is_empty() {
+        path.push(in_directory);
     }
-    // A text with line breaks, or one longer than a path can be, is not a path.
-    if text.len() < 4096 && !text.contains(['\n', '\0']) {
-        match environment.paths.input(text) {
-            Ok(path) if environment.paths.files().exists(&path) => {
-                let path =
-                    if environment.paths.files().is_directory(&path) && !in_directory.is_empty() {
-                        path.join(in_directory)
-                    } else {
-                        path
-                    };
-                return match read_text(environment, &path) {
-                    Ok(content) => Some(ObjectDocument {
-                        json: decoded(content),
-                        from_file: true,
-                    }),
-                    Err(fault) => {
-                        let fault = format!("the file that it names cannot be read: {fault}");
-                        environment.errors.invalid(variable, fault);
-                        None
-                    }
-                };
-            }
-            Ok(_) => {}
-            // Base64 may start with `/`, so only a text that is not base64 is certain to be a path.
-            Err(fault) if base64(text).is_none() || looks_like_a_path(text) => {
-                environment
-                    .errors
-                    .invalid(variable, fault.about("the file that it names"));
-                environment.errors.hint(fault.hint());
-                return None;
-            }
-            Err(_) => {}
-        }
-    }
+    let content = read_text(environment, &path)
+        .map_err(|error| format!("the file that it names cannot be read: {error}"));
     Some(ObjectDocument {
-        json: decoded(text.to_owned()),
-        from_file: false,
+        json: decoded(input.accept(content)?),
+        from_file: true,
     })
 }
 
@@ -147,6 +129,10 @@ pub(super) fn read_text(environment: &Environment<'_>, path: &Path) -> std::io::
     let content = environment.paths.files().read(path)?;
     text_of(content).ok_or_else(|| std::io::Error::other("it is not UTF-8"))
 }
+
+/// The error for a secret value that looks like a path to no file.
+pub(super) const NO_FILE: &str =
+    "no file is there, if it is meant as a path; its value is not shown";
 
 pub(super) fn looks_like_a_path(text: &str) -> bool {
     text.len() < 1024

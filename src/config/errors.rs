@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::CommandName;
 use super::help::with_long_flags;
-use super::paths::PathFault;
+use super::paths::PathError;
 use super::variables::VARIABLES;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::{Diagnostic, ExitCode};
@@ -146,7 +146,7 @@ impl Errors {
         &self,
         variable: &str,
         text: &str,
-        path: Result<PathBuf, PathFault>,
+        path: Result<PathBuf, PathError>,
     ) -> Option<PathBuf> {
         path.map_err(|error| {
             self.invalid(variable, error.about(&quoted(text)));

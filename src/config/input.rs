@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::errors::Errors;
+use super::paths::PathError;
 use super::values::{boolean, duration, list, number, word};
 use super::variables::Form;
 use crate::oci::reference::ReferenceError;
@@ -124,9 +125,20 @@ impl Input {
         self.errors.invalid(self.name, text);
     }
 
+    /// Reports that the file that a secret value names cannot be seen.
+    pub(super) fn unseen(&self, fault: PathError) {
+        self.invalid(fault.about("the file that it names"));
+        self.errors.hint(fault.hint());
+    }
+
     /// Reports that the value is missing, unless it has an error already.
     pub(super) fn missing(&self, text: impl Display) {
         self.errors.missing(self.name, text);
+    }
+
+    /// Adds a hint to the errors.
+    pub(super) fn hint(&self, text: impl Into<String>) {
+        self.errors.hint(text);
     }
 
     /// Reports a value that does nothing without the variables that it needs. `false` is the same

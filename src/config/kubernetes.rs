@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::document::{looks_like_a_path, read_text};
+use super::document::{NO_FILE, looks_like_a_path, read_text};
 use super::environment::Environment;
 use crate::diagnostics::sanitize::base64;
 use crate::kubernetes::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
@@ -35,26 +35,21 @@ pub(super) fn access(environment: &Environment<'_>) -> Option<ClusterAccess> {
 
 /// Reads a kubeconfig from its YAML, its base64, or its path.
 fn of_text(environment: &Environment<'_>, text: &str) -> Option<ClusterAccess> {
-    let is_path = text.len() < 4096 && !text.contains(['\n', '\0', '{']);
-    if is_path {
-        match environment.paths.input(text) {
-            Ok(path) if environment.paths.files().exists(&path) => {
-                return of_file(environment, VARIABLE, &path);
-            }
-            Ok(_) if looks_like_a_path(text) || base64(text).is_none() => {
-                let fault = "no file is there, if it is meant as a path; its value is not shown";
-                environment.errors.invalid(VARIABLE, fault);
-                return None;
-            }
-            Err(fault) if looks_like_a_path(text) || base64(text).is_none() => {
-                environment
-                    .errors
-                    .invalid(VARIABLE, fault.about("the file that it names"));
-                environment.errors.hint(fault.hint());
-                return None;
-            }
-            Ok(_) | Err(_) => {}
+    let input = &environment.inputs.kubeconfig;
+    let is_path = looks_like_a_path(text) || base64(text).is_none();
+    let may_be_path = !text.contains(['\n', '{']);
+    match environment.paths.named_by(text) {
+        _ if !may_be_path => {}
+        Ok(Some(path)) => return of_file(environment, VARIABLE, &path),
+        Ok(None) if is_path => {
+            input.invalid(NO_FILE);
+            return None;
         }
+        Err(fault) if is_path => {
+            input.unseen(fault);
+            return None;
+        }
+        Ok(None) | Err(_) => {}
     }
     let decoded = base64(text)
         .and_then(|bytes| String::from_utf8(bytes).ok())
@@ -62,7 +57,7 @@ fn of_text(environment: &Environment<'_>, text: &str) -> Option<ClusterAccess> {
     let yaml = decoded.as_deref().unwrap_or(text);
     let parsed = ClusterAccess::parse(yaml, None)
         .map_err(|fault| format!("{fault}; its value is not shown"));
-    environment.errors.accept(VARIABLE, parsed)
+    input.accept(parsed)
 }
 
 /// Reads the files of `KUBECONFIG`. Missing files are skipped, as in kubectl.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::document::{decoded, document, looks_like_a_path, read_text};
+use super::document::{NO_FILE, decoded, document, looks_like_a_path, read_text};
 use super::environment::Environment;
 use super::errors::Errors;
 use super::input::Input;
@@ -24,10 +24,10 @@ pub(super) fn logins(
     destinations: &[Endpoint],
     needed: bool,
 ) -> Logins {
-    let docker = match environment.inputs.docker_config.text() {
-        Some(text) => explicit(environment, text).into_iter().collect(),
-        None if needed => ambient(environment),
-        None => Vec::new(),
+    let docker = match environment.inputs.docker_config.is_set() {
+        true => explicit(environment).into_iter().collect(),
+        false if needed => ambient(environment),
+        false => Vec::new(),
     };
     Logins {
         source: of_source(environment, source),
@@ -37,21 +37,19 @@ pub(super) fn logins(
     }
 }
 
-fn explicit(environment: &Environment<'_>, text: &str) -> Option<(&'static str, DockerConfig)> {
-    const VARIABLE: &str = "docker_config";
-    let document = document(environment, VARIABLE, text, FILE)?;
-    match DockerConfig::parse(&document.json) {
-        Ok(config) => Some((VARIABLE, config)),
-        Err(fault) => {
-            let text = if !document.from_file && looks_like_a_path(text) {
-                "no file is there, if it is meant as a path; its value is not shown".to_owned()
-            } else {
-                format!("{fault}; its value is not shown")
-            };
-            refuse(VARIABLE, text, &fault, &environment.errors);
-            None
-        }
-    }
+fn explicit(environment: &Environment<'_>) -> Option<(&'static str, DockerConfig)> {
+    let input = &environment.inputs.docker_config;
+    let document = document(environment, input, FILE)?;
+    let parsed = DockerConfig::parse(&document.json);
+    let config = parsed.map_err(|error| {
+        let is_lost = !document.from_file && input.text().is_some_and(looks_like_a_path);
+        let text = match is_lost {
+            true => NO_FILE.to_owned(),
+            false => format!("{error}; its value is not shown"),
+        };
+        refuse(input.name, text, &error, &environment.errors);
+    });
+    Some((input.name, config.ok()?))
 }
 
 /// Reads the Docker configs of other tools: GitLab's variable, Docker's directory (in which Cloud

@@ -58,7 +58,7 @@ impl FileSystem for Disk {
 
 /// The reason why a path cannot be used in the container of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PathFault {
+pub(super) enum PathError {
     /// An input that is not mounted into the container.
     Unseen,
     /// An output that would be lost with the container.
@@ -67,7 +67,7 @@ pub(super) enum PathFault {
     OldRunner,
 }
 
-impl PathFault {
+impl PathError {
     /// Describes the fault. `path` is the user's path in quotes, or a description of it.
     pub(super) fn about(self, path: &str) -> String {
         match self {
@@ -140,6 +140,17 @@ impl<'a> Paths<'a> {
         self.files
     }
 
+    /// The file that a text may name. `None` if the text cannot be a path, or no file is there.
+    pub(super) fn named_by(&self, text: &str) -> Result<Option<PathBuf>, PathError> {
+        /// `PATH_MAX` of Linux.
+        const LONGEST: usize = 4096;
+        if text.len() >= LONGEST || text.contains(['\n', '\0']) {
+            return Ok(None);
+        }
+        let path = self.input(text)?;
+        Ok(Some(path).filter(|path| self.files.exists(path)))
+    }
+
     /// True if the run is in the container of an action.
     pub(super) fn are_of_action(&self) -> bool {
         self.action.is_some()
@@ -157,23 +168,23 @@ impl<'a> Paths<'a> {
     }
 
     /// Resolves the path of an input.
-    pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathFault> {
+    pub(super) fn input(&self, path: &str) -> Result<PathBuf, PathError> {
         match self.translated(path)? {
-            (path, false) if !self.files.exists(&path) => Err(PathFault::Unseen),
+            (path, false) if !self.files.exists(&path) => Err(PathError::Unseen),
             (path, _) => Ok(path),
         }
     }
 
     /// Resolves the path of an output.
-    pub(super) fn output(&self, path: &str) -> Result<PathBuf, PathFault> {
+    pub(super) fn output(&self, path: &str) -> Result<PathBuf, PathError> {
         match self.translated(path)? {
-            (_, false) => Err(PathFault::Lost),
+            (_, false) => Err(PathError::Lost),
             (path, true) => Ok(path),
         }
     }
 
     /// Returns the path in this container, and whether it is known to be usable.
-    fn translated(&self, path: &str) -> Result<(PathBuf, bool), PathFault> {
+    fn translated(&self, path: &str) -> Result<(PathBuf, bool), PathError> {
         let original = PathBuf::from(path);
         let Some(mounts) = &self.action else {
             return Ok((original, true));
@@ -186,7 +197,7 @@ impl<'a> Paths<'a> {
             }
         }
         if mounts.unmounted_temp.iter().any(|t| plain.starts_with(t)) {
-            return Err(PathFault::OldRunner);
+            return Err(PathError::OldRunner);
         }
         let mounted = mounts.translations.iter().map(|(_, own)| own.as_path());
         let mut shared = mounted.chain(SHARED.iter().map(Path::new));

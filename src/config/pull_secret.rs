@@ -120,8 +120,8 @@ fn credential(
         Some(GoogleCredential::Key(key)) => Some(key),
         _ => None,
     };
-    if let Some(text) = input.text() {
-        let key = credentials::key(environment, input.name, text)?;
+    if input.is_set() {
+        let key = credentials::key(environment, input)?;
         // Another key of the same account has the same rights.
         let pushes = push_key.is_some_and(|push| push.client_email == key.client_email);
         if pushes && !allow_push_key {

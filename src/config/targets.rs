@@ -152,7 +152,7 @@ fn items(environment: &Environment<'_>, command: CommandName) -> Items {
             }
             Err(fault) => {
                 found.is_sound = false;
-                let is_markup = matches!(fault, ItemFault::Name(ReferenceError::Markup(..)));
+                let is_markup = matches!(fault, ItemError::Name(ReferenceError::Markup(..)));
                 // Every item of such a list has the same markup, so it is reported once.
                 if !(is_markup && has_markup) {
                     fault.report(item, &environment.errors);
@@ -169,12 +169,12 @@ enum Item {
     Tag(String),
 }
 
-enum ItemFault {
+enum ItemError {
     Name(ReferenceError),
     Text(String),
 }
 
-impl ItemFault {
+impl ItemError {
     fn report(self, item: &str, errors: &Errors) {
         const VARIABLE: &str = "tags";
         match self {
@@ -199,18 +199,18 @@ impl ItemFault {
     }
 }
 
-impl From<ReferenceError> for ItemFault {
+impl From<ReferenceError> for ItemError {
     fn from(fault: ReferenceError) -> Self {
         Self::Name(fault)
     }
 }
 
-fn one_item(item: &str) -> Result<Item, ItemFault> {
+fn one_item(item: &str) -> Result<Item, ItemError> {
     if let Some(fault) = ReferenceError::of_text(item) {
         return Err(fault.into());
     }
     if item.contains(char::is_whitespace) {
-        return Err(ItemFault::Text(format!(
+        return Err(ItemError::Text(format!(
             "{} is one item: put a comma or a line break between two",
             quoted(item)
         )));
@@ -222,7 +222,7 @@ fn one_item(item: &str) -> Result<Item, ItemFault> {
     let by_digest = item.strip_suffix('@');
     let mut reference: Reference = by_digest.unwrap_or(item).parse()?;
     if reference.digest.is_some() {
-        return Err(ItemFault::Text(format!(
+        return Err(ItemError::Text(format!(
             "{} ends in a digest, but only a tag can be chosen: the digest follows from the image; \
              `@` alone pushes by digest, without a tag",
             quoted(item)
@@ -230,7 +230,7 @@ fn one_item(item: &str) -> Result<Item, ItemFault> {
     }
     match (by_digest, &reference.tag) {
         (Some(_), Some(_)) => {
-            return Err(ItemFault::Text(format!(
+            return Err(ItemError::Text(format!(
                 "{} has a tag and an `@`, which pushes without a tag: keep one of them",
                 quoted(item)
             )));

@@ -1,6 +1,6 @@
 //! Workload identity federation: Google's provider and the OIDC token of the CI.
 
-use super::document::looks_like_a_path;
+use super::document::{NO_FILE, looks_like_a_path};
 use super::environment::Environment;
 use super::github_event;
 use crate::auth::google::federation::ExternalAccount;
@@ -10,9 +10,6 @@ use crate::commands::session::MissingCredentials;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 
-pub(super) const PROVIDER: &str = "workload_identity_provider";
-const ACCOUNT: &str = "service_account";
-const TOKEN: &str = "oidc_token";
 const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
@@ -40,32 +37,20 @@ pub(super) fn workload_identity(
     {
         return None;
     }
-    let provider = match check_provider(provider) {
-        Ok(provider) => Some(provider),
-        Err(fault) => {
-            environment.errors.invalid(PROVIDER, fault);
-            None
-        }
-    };
-    let account = inputs.service_account.text();
-    let impersonation = account.map(|account| {
-        let checked = if is_account(account) {
-            Impersonation::of(account).map_err(|_| ())
-        } else {
-            Err(())
-        };
-        checked.map_err(|()| {
-            format!(
-                "{} is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com`",
-                quoted(account)
-            )
-        })
-    });
-    let impersonation = match impersonation {
-        Some(Ok(impersonation)) => Some(impersonation),
-        Some(Err(fault)) => {
-            environment.errors.invalid(ACCOUNT, fault);
-            return None;
+    let provider = inputs
+        .workload_identity_provider
+        .accept(check_provider(provider));
+    let impersonation = match inputs.service_account.text() {
+        Some(account) => {
+            let impersonation = Some(account).filter(|account| is_account(account));
+            let impersonation = impersonation.and_then(|name| Impersonation::of(name).ok());
+            let impersonation = impersonation.ok_or_else(|| {
+                format!(
+                    "{} is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com`",
+                    quoted(account)
+                )
+            });
+            Some(inputs.service_account.accept(impersonation)?)
         }
         None => None,
     };
@@ -75,72 +60,51 @@ pub(super) fn workload_identity(
 
 /// The source of the OIDC token: `oidc_token`, else GitHub.
 fn subject(environment: &Environment<'_>, provider: &str) -> Option<SubjectSource> {
-    if let Some(text) = environment.inputs.oidc_token.text() {
-        return token(environment, text);
+    let input = &environment.inputs.oidc_token;
+    let request = [REQUEST_URL, REQUEST_TOKEN].map(|name| environment.ambient(name));
+    if input.is_set() {
+        return token(environment);
     }
-    match (
-        environment.ambient(REQUEST_URL),
-        environment.ambient(REQUEST_TOKEN),
-    ) {
-        (Some(url), Some(token)) => {
-            let source = SubjectSource::github(url, token, provider);
-            source
-                .map_err(|fault| environment.errors.invalid(REQUEST_URL, fault))
-                .ok()
-        }
-        _ if environment.ambient("GITHUB_ACTIONS").is_some() => {
-            environment.errors.missing(
-                TOKEN,
-                format!("`{PROVIDER}` is half of a sign-in: GitHub gives this job no OIDC token to go with it"),
-            );
-            environment.errors.hint("give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token");
-            None
-        }
-        _ => {
-            environment.errors.missing(
-                TOKEN,
-                format!("`{PROVIDER}` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file"),
-            );
-            if environment.ambient("GITLAB_CI").is_some() {
-                environment.errors.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
-            }
-            None
+    if let [Some(url), Some(token)] = request {
+        let source = SubjectSource::github(url, token, provider);
+        return environment.errors.accept(REQUEST_URL, source);
+    }
+    let lacks = "`workload_identity_provider` is half of a sign-in";
+    if environment.ambient("GITHUB_ACTIONS").is_some() {
+        input.missing(format!(
+            "{lacks}: GitHub gives this job no OIDC token to go with it"
+        ));
+        input.hint("give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token");
+    } else {
+        input.missing(format!(
+            "{lacks}: give the CI's OIDC token, as text or as the path of a file"
+        ));
+        if environment.ambient("GITLAB_CI").is_some() {
+            input.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
         }
     }
+    None
 }
 
 /// Parses an OIDC token, or the path of a file that holds one.
-fn token(environment: &Environment<'_>, text: &str) -> Option<SubjectSource> {
+fn token(environment: &Environment<'_>) -> Option<SubjectSource> {
+    let input = &environment.inputs.oidc_token;
+    let text = input.text()?;
     let is_token = text.split('.').count() == 3
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'='));
     if is_token && text.starts_with("ey") {
-        return Some(SubjectSource::Given(TOKEN, Secret::new(text)));
+        return Some(SubjectSource::Given(input.name, Secret::new(text)));
     }
-    if text.len() < 4096 && !text.contains(['\n', '\0']) {
-        match environment.paths.input(text) {
-            Ok(path) if environment.paths.files().exists(&path) => {
-                return Some(SubjectSource::File(path, Format::Text));
-            }
-            Ok(_) => {}
-            Err(fault) => {
-                environment
-                    .errors
-                    .invalid(TOKEN, fault.about("the file that it names"));
-                environment.errors.hint(fault.hint());
-                return None;
-            }
+    match environment.paths.named_by(text) {
+        Ok(Some(path)) => return Some(SubjectSource::File(path, Format::Text)),
+        Ok(None) if looks_like_a_path(text) => input.invalid(NO_FILE),
+        Ok(None) => {
+            input.invalid("it is neither a JWT nor the path of a file; its value is not shown");
         }
+        Err(fault) => input.unseen(fault),
     }
-    environment.errors.invalid(
-        TOKEN,
-        if looks_like_a_path(text) {
-            "no file is there, if it is meant as a path; its value is not shown"
-        } else {
-            "it is neither a JWT nor the path of a file; its value is not shown"
-        },
-    );
     None
 }
 
