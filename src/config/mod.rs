@@ -2,12 +2,12 @@
 //!
 //! No other module reads environment variables.
 
-pub mod adc;
+mod adc;
 mod advice;
 mod apply;
 pub mod cli;
 mod command;
-pub mod console;
+mod console;
 mod credentials;
 mod daemon;
 mod damage;
@@ -16,25 +16,25 @@ mod document;
 mod environment;
 mod errors;
 mod forges;
-pub mod github_event;
+mod github_event;
 pub mod help;
 mod image;
 mod input;
 mod kubernetes;
-pub mod kubernetes_names;
+mod kubernetes_names;
 mod list;
 mod logins;
 mod mirror;
 mod network;
 mod paths;
-pub mod pull_secret;
+mod pull_secret;
 mod push;
 mod request;
-pub mod setup;
+mod setup;
 mod targets;
-pub(crate) mod values;
-pub mod variables;
-pub mod workload_identity;
+mod values;
+mod variables;
+mod workload_identity;
 
 use std::time::Duration;
 
