@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 type Answer = Response<Full<Bytes>>;
@@ -61,7 +60,7 @@ async fn serve(request: Request<Incoming>, held: Arc<Mutex<Held>>) -> Result<Ans
         }
         Method::PATCH => answer(StatusCode::ACCEPTED, &[("location", &path)], empty),
         Method::PUT if is_manifest => {
-            let digest = format!("sha256:{:x}", Sha256::digest(&body));
+            let digest = gcr_push::oci::digest::Digest::of(&body).to_string();
             let kind = parts.headers.get(header::CONTENT_TYPE).cloned();
             let mut headers = HeaderMap::new();
             headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
