@@ -23,12 +23,22 @@ pub trait Diagnostic: std::error::Error {
 
     /// What the process exits with.
     fn exit_code(&self) -> ExitCode {
-        let source = self.diagnostic_source();
-        source.map_or(ExitCode::Failed, Diagnostic::exit_code)
+        self.source_exit_code()
     }
 
     /// Advice on what to do about this very error, a sentence each, the most useful first.
     fn hints(&self) -> Vec<String> {
+        self.source_hints()
+    }
+
+    /// The exit code of the source, for the variants of an error that have none of their own.
+    fn source_exit_code(&self) -> ExitCode {
+        let source = self.diagnostic_source();
+        source.map_or(ExitCode::Failed, Diagnostic::exit_code)
+    }
+
+    /// The hints of the source, for the variants of an error that have none of their own.
+    fn source_hints(&self) -> Vec<String> {
         let source = self.diagnostic_source();
         source.map_or_else(Vec::new, Diagnostic::hints)
     }

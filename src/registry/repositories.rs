@@ -66,15 +66,11 @@ impl Diagnostic for ListingError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoGroup(_) | Self::JobToken(_) => ExitCode::Denied,
-            _ => {
-                let source = self.diagnostic_source();
-                source.map_or(ExitCode::Failed, Diagnostic::exit_code)
-            }
+            _ => self.source_exit_code(),
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        let source = self.diagnostic_source();
         match self {
             Self::Group(..) | Self::NoGroup(_) | Self::JobToken(_) => vec![
                 "give that registry a login whose password is a group access token, or a person's, \
@@ -82,7 +78,7 @@ impl Diagnostic for ListingError {
                  CI_JOB_TOKEN nor a deploy token lists a group"
                     .to_owned(),
             ],
-            _ => source.map_or_else(Vec::new, Diagnostic::hints),
+            _ => self.source_hints(),
         }
     }
 }

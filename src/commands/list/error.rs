@@ -47,8 +47,7 @@ impl Diagnostic for ListError {
     fn hints(&self) -> Vec<String> {
         let name_hint =
             "name the image in `name`, or in `tags` with its registry, to list its tags";
-        let source = self.diagnostic_source();
-        let mut hints = source.map_or_else(Vec::new, Diagnostic::hints);
+        let mut hints = self.source_hints();
         match self {
             Self::Api(..) => {
                 hints.push("or name one in `repository`".to_owned());

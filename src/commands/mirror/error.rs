@@ -126,10 +126,7 @@ impl Diagnostic for MirrorError {
             | Self::Collision { .. }
             | Self::Platforms { .. }
             | Self::Name { .. } => ExitCode::Usage,
-            _ => {
-                let source = self.diagnostic_source();
-                source.map_or(ExitCode::Failed, Diagnostic::exit_code)
-            }
+            _ => self.source_exit_code(),
         }
     }
 
@@ -163,10 +160,7 @@ impl Diagnostic for MirrorError {
                     .to_owned(),
             ],
             Self::Name { .. } => vec!["choose another name with `to`".to_owned()],
-            _ => {
-                let source = self.diagnostic_source();
-                source.map_or_else(Vec::new, Diagnostic::hints)
-            }
+            _ => self.source_hints(),
         }
     }
 }

@@ -27,9 +27,7 @@ impl Diagnostic for SourceError {
             | Self::NoSuchImage { .. }
             | Self::NoImage { .. }
             | Self::ReferrersUnsupported { .. } => ExitCode::Usage,
-            _ => self
-                .diagnostic_source()
-                .map_or(ExitCode::Failed, Diagnostic::exit_code),
+            _ => self.source_exit_code(),
         }
     }
 
@@ -128,10 +126,7 @@ impl Diagnostic for SourceError {
                  `oci-archive:FILE`"
                     .to_owned()
             }
-            _ => {
-                let source = self.diagnostic_source();
-                return source.map_or_else(Vec::new, Diagnostic::hints);
-            }
+            _ => return self.source_hints(),
         };
         vec![hint]
     }
