@@ -9,7 +9,7 @@
 //! | 0 | [`diagnostics`] | exit codes, hints, the text of an error, what that text may never hold |
 //! | 1 | [`oci`] | the specifications' documents and names; no I/O |
 //! | 2 | [`ci`] | what terminals and CIs read and write; knows no command |
-//! | 3 | [`http`] | the one way out: clients, proxies, TLS, bounds, rate limits |
+//! | 3 | [`http`] | the one way out: clients, proxies, TLS, bounds, rate limits, retries, pages |
 //! | 4 | [`auth`] | credentials, and how Google exchanges them for tokens |
 //! | 5 | [`registry`] | the distribution API of one host |
 //! | 5 | [`google`] | Google's REST APIs |

@@ -11,13 +11,11 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use super::AuthError;
 use super::error_response::ErrorResponse;
-use crate::diagnostics::secret::{self, Secret};
-use crate::http::{BodyError, Network, WINDOW, read_bounded, retry_after};
+use crate::diagnostics::secret::Secret;
+use crate::http::{BodyError, Network, WINDOW, bounded_text, date, read_bounded, retry_after};
 
 /// The only OAuth scope that Artifact Registry documents for pushing and pulling.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication>
@@ -73,7 +71,7 @@ impl Exchange {
         let exchange = async {
             let response = request.send().await.map_err(connection_failed)?;
             let status = response.status();
-            let (date, retry_after) = (date(&response), retry_after(response.headers()));
+            let (date, retry_after) = (date(response.headers()), retry_after(response.headers()));
             let body = read_body(response).await?;
             if status.is_success() {
                 Ok(TokenResponse { body, date })
@@ -162,18 +160,6 @@ async fn read_body(response: Response) -> Result<Bytes, ExchangeError> {
     })
 }
 
-/// Parses the `Date` of a response (RFC 9110, section 6.6.1).
-fn date(response: &Response) -> Option<SystemTime> {
-    let text = response
-        .headers()
-        .get(reqwest::header::DATE)?
-        .to_str()
-        .ok()?;
-    OffsetDateTime::parse(text, &Rfc2822)
-        .ok()
-        .map(SystemTime::from)
-}
-
 /// Returns the message of a plain-text response, such as the metadata server's. `None` for a web
 /// page, JSON or binary data.
 fn message(body: &[u8]) -> Option<String> {
@@ -184,9 +170,7 @@ fn message(body: &[u8]) -> Option<String> {
 
 /// Prepares text of a server for messages: on one line, shortened, and without secrets.
 fn bounded_message(text: &str) -> String {
-    let text: String = text.chars().take(16 * 1024).collect();
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    secret::redact(&line).chars().take(1000).collect()
+    bounded_text(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Why no token was issued.

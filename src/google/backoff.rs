@@ -25,18 +25,11 @@ impl Backoff {
 
     /// Waits. False if the limit is reached, so that another try is pointless.
     pub async fn wait(&mut self) -> bool {
-        self.wait_at_least(Duration::ZERO).await
-    }
-
-    /// The same with a minimum that the server requests. It does not wait at all if that exceeds
-    /// the limit.
-    pub async fn wait_at_least(&mut self, minimum: Duration) -> bool {
         let now = Instant::now();
-        let pause = self.pause.max(minimum);
-        if now >= self.end || now + minimum > self.end {
+        if now >= self.end {
             return false;
         }
-        tokio::time::sleep(pause.min(self.end - now)).await;
+        tokio::time::sleep(self.pause.min(self.end - now)).await;
         self.pause = (self.pause * 8 / 5).min(Self::LONGEST);
         true
     }
@@ -50,7 +43,6 @@ mod tests {
     async fn backoff_ends_and_never_waits_past_its_end() {
         assert!(!Backoff::new(Duration::ZERO).wait().await);
         let mut backoff = Backoff::new(Duration::from_millis(5));
-        assert!(!backoff.wait_at_least(Duration::from_secs(3600)).await);
         assert!(backoff.wait().await);
         assert!(!backoff.wait().await);
     }

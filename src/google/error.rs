@@ -2,6 +2,7 @@
 //! message, with hints.
 
 use std::fmt;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
 
@@ -10,7 +11,7 @@ use crate::auth::AuthError;
 use crate::auth::google::quota;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::ConnectionFailure;
+use crate::http::{ConnectionFailure, RetryKind, Retryable};
 
 /// A request to a Google API that failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,8 @@ pub struct GoogleError {
     method: Method,
     url: Box<Url>,
     kind: Box<GoogleErrorKind>,
+    /// The wait that `Retry-After` requests.
+    retry_after: Option<Duration>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -48,12 +51,21 @@ impl GoogleError {
         Self::with_refusal(method, url, parse_error(status, body))
     }
 
+    /// Adds the wait that `Retry-After` requests.
+    pub(super) fn with_wait(self, retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after,
+            ..self
+        }
+    }
+
     fn with_refusal(method: Method, url: Url, error: ApiError) -> Self {
         let sentence = Some(error.message.clone()).filter(|text| !text.trim().is_empty());
         Self {
             method,
             url: Box::new(url),
             kind: Box::new(GoogleErrorKind::Status(error)),
+            retry_after: None,
             cause: sentence.map(|text| Box::new(CauseText(text)) as Box<_>),
         }
     }
@@ -100,6 +112,7 @@ impl GoogleError {
             method,
             url: Box::new(url),
             kind: Box::new(GoogleErrorKind::NotDone(name)),
+            retry_after: None,
             cause: None,
         }
     }
@@ -114,6 +127,7 @@ impl GoogleError {
             method,
             url: Box::new(url),
             kind: Box::new(kind),
+            retry_after: None,
             cause: Some(cause.into()),
         }
     }
@@ -226,11 +240,6 @@ impl GoogleError {
         }
     }
 
-    /// The wait that the token endpoint requests before another try.
-    pub(super) fn auth_retry_after(&self) -> Option<std::time::Duration> {
-        self.auth_error()?.retry_after()
-    }
-
     fn auth_error(&self) -> Option<&AuthError> {
         self.cause.as_ref()?.downcast_ref()
     }
@@ -270,6 +279,23 @@ impl fmt::Display for GoogleError {
     }
 }
 
+impl Retryable for GoogleError {
+    fn retry(&self) -> RetryKind {
+        match &*self.kind {
+            // A POST over a broken connection may have succeeded, so the caller must check.
+            GoogleErrorKind::Connection if self.method == Method::POST => RetryKind::Never,
+            GoogleErrorKind::Connection if self.connection_failure().is_unreachable() => {
+                RetryKind::HostDown
+            }
+            _ if self.is_temporary() => {
+                let of_token = self.auth_error().and_then(AuthError::retry_after);
+                RetryKind::Transient(self.retry_after.or(of_token))
+            }
+            _ => RetryKind::Never,
+        }
+    }
+}
+
 impl Diagnostic for GoogleError {
     fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
         match &*self.kind {
@@ -301,10 +327,7 @@ impl Diagnostic for GoogleError {
                 let host = self.url.host_str().unwrap_or_default();
                 vec![self.connection_failure().hint(host)]
             }
-            GoogleErrorKind::Auth => self
-                .diagnostic_source()
-                .map(Diagnostic::hints)
-                .unwrap_or_default(),
+            GoogleErrorKind::Auth => self.source_hints(),
             GoogleErrorKind::Protocol => {
                 vec!["check that no proxy or sign-in page answers in Google's place".to_owned()]
             }

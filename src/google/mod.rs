@@ -23,7 +23,10 @@ use serde_json::Value;
 use crate::auth::google::quota::USER_PROJECT;
 use crate::auth::{AuthError, BasicAuth, Credential};
 use crate::diagnostics::secret::Secret;
-use crate::http::{Network, NetworkError, WINDOW, read_bounded, retry_after};
+use crate::http::{
+    Network, NetworkError, PageWalk, RetryPolicy, WINDOW, page_with_token, read_bounded,
+    retry_after,
+};
 
 pub use backoff::Backoff;
 pub use error::GoogleError;
@@ -74,8 +77,7 @@ impl Api {
 pub struct Google {
     http: reqwest::Client,
     credential: Credential,
-    /// How long temporary failures are retried.
-    retry_for: Duration,
+    retries: RetryPolicy,
     /// The services that are known to be enabled, even if they still report otherwise.
     enabled_services: Mutex<BTreeSet<String>>,
     /// The e-mail addresses of new accounts.
@@ -92,9 +94,6 @@ const RETRY_FOR: Duration = Duration::from_secs(60);
 /// minutes".
 const ENABLED_WITHIN: Duration = Duration::from_secs(10 * 60);
 
-/// The maximum number of pages of a list, in case an API repeats them.
-const MAX_PAGES: usize = 1000;
-
 impl Google {
     /// Creates a client with the token of `credential`. Nothing is sent yet.
     ///
@@ -105,7 +104,7 @@ impl Google {
         Ok(Self {
             http: network.http_client()?,
             credential,
-            retry_for: RETRY_FOR,
+            retries: RetryPolicy::within(RETRY_FOR),
             enabled_services: Mutex::default(),
             new_accounts: Mutex::default(),
         })
@@ -114,7 +113,7 @@ impl Google {
     /// Disables retries, for optional requests.
     #[must_use]
     pub fn short_retries(mut self) -> Self {
-        self.retry_for = Duration::ZERO;
+        self.retries = self.retries.at_once();
         self
     }
 
@@ -179,9 +178,8 @@ impl Google {
         url: Url,
         body: &(impl Serialize + Sync),
     ) -> Result<T, GoogleError> {
-        let (method, body) = (Method::POST, json(body));
-        let response = self.send_authenticated(&method, &url, Some(&body)).await?;
-        parse_response(method, url, response).await
+        self.request_once(&Method::POST, &url, Some(&json(body)))
+            .await
     }
 
     /// Sends a PUT request.
@@ -225,24 +223,21 @@ impl Google {
         field: &str,
         mut visit: impl FnMut(T),
     ) -> Result<(), GoogleError> {
-        let mut next = url.clone();
-        for _ in 0..MAX_PAGES {
-            let mut page: Value = self.get(next.clone()).await?;
+        let endless = |url| GoogleError::endless(Method::GET, url);
+        let mut walk = PageWalk::new(url);
+        while let Some(url) = walk.take().map_err(endless)? {
+            let mut page: Value = self.get(url.clone()).await?;
             let items = match page.get_mut(field).map(Value::take) {
                 Some(items) => serde_json::from_value::<Vec<T>>(items)
-                    .map_err(|error| GoogleError::malformed(Method::GET, next.clone(), error))?,
+                    .map_err(|error| GoogleError::malformed(Method::GET, url.clone(), error))?,
                 None => Vec::new(),
             };
             items.into_iter().for_each(&mut visit);
-            match page.get("nextPageToken").and_then(Value::as_str) {
-                Some(token) if !token.is_empty() => {
-                    next = url.clone();
-                    next.query_pairs_mut().append_pair("pageToken", token);
-                }
-                _ => return Ok(()),
-            }
+            let token = page.get("nextPageToken").and_then(Value::as_str);
+            let token = token.filter(|token| !token.is_empty());
+            walk.continue_at(token.map(|token| page_with_token(&url, token)));
         }
-        Err(GoogleError::endless(Method::GET, url))
+        Ok(())
     }
 
     /// Sends a request, retries temporary failures, and parses the response.
@@ -252,36 +247,31 @@ impl Google {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<T, GoogleError> {
-        let mut backoff = Backoff::new(self.retry_for);
-        let mut settling = Backoff::new(ENABLED_WITHIN);
-        loop {
-            let sent = self
-                .send_authenticated(&method, &url, body.as_deref())
-                .await;
-            let (error, wait) = match sent {
-                Ok(response) => {
-                    let wait = retry_after(response.headers());
-                    match parse_response(method.clone(), url.clone(), response).await {
-                        Ok(parsed) => return Ok(parsed),
-                        Err(error) => (error, wait),
+        let (method, url, body) = (&method, &url, body.as_deref());
+        let step = || async move {
+            let mut settling = Backoff::new(ENABLED_WITHIN);
+            loop {
+                let parsed = self.request_once(method, url, body).await;
+                match parsed {
+                    Err(error) if self.is_just_enabled(&error) && settling.wait().await => {
+                        tracing::info!("{} was enabled just now; waiting for it", url.authority());
                     }
+                    parsed => return parsed,
                 }
-                Err(error) => {
-                    let wait = error.auth_retry_after();
-                    (error, wait)
-                }
-            };
-            if self.is_just_enabled(&error) && settling.wait().await {
-                tracing::info!("{} was enabled just now; waiting for it", url.authority());
-                continue;
             }
-            // A POST over a broken connection may have succeeded, so the caller must check.
-            let again = error.is_temporary() && (method != Method::POST || !error.is_broken());
-            if !again || !backoff.wait_at_least(wait.unwrap_or_default()).await {
-                return Err(error);
-            }
-            tracing::info!("{error}; trying again");
-        }
+        };
+        self.retries.run(step).await
+    }
+
+    /// Sends a request without retries, and parses the response.
+    async fn request_once<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<&[u8]>,
+    ) -> Result<T, GoogleError> {
+        let response = self.send_authenticated(method, url, body).await?;
+        parse_response(method.clone(), url.clone(), response).await
     }
 
     /// Sends a request once, and repeats it with a new token if the token was refused and can be
@@ -357,13 +347,13 @@ async fn parse_response<T: DeserializeOwned>(
     url: Url,
     response: Response,
 ) -> Result<T, GoogleError> {
-    let status = response.status();
+    let (status, wait) = (response.status(), retry_after(response.headers()));
     let body = match read_bounded(response, MAX_BODY, WINDOW).await {
         Ok(body) => body,
         Err(error) => return Err(GoogleError::connection_failed(method, url, error)),
     };
     if !status.is_success() {
-        return Err(GoogleError::from_response(method, url, status, &body));
+        return Err(GoogleError::from_response(method, url, status, &body).with_wait(wait));
     }
     // The storage API answers a deletion with an empty body.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };

@@ -10,6 +10,7 @@ use crate::auth::google::quota;
 use crate::auth::service_controls;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
+use crate::http::plain_text;
 
 /// An error in Google's format (<https://google.aip.dev/193>).
 #[derive(Debug, Default)]
@@ -226,13 +227,7 @@ pub(super) fn parse_error(status: StatusCode, body: &[u8]) -> ApiError {
             refusal.message = redact(&error.message);
             refusal.read_details(error.details);
         }
-        Err(_) if body.trim_ascii_start().starts_with(b"<") => {
-            refusal.message = "the answer is a web page".to_owned();
-        }
-        Err(_) => {
-            let text = redact(&String::from_utf8_lossy(body));
-            refusal.message = text.trim().chars().take(1000).collect();
-        }
+        Err(_) => refusal.message = plain_text(body),
     }
     refusal
 }

@@ -1,8 +1,8 @@
-//! Parses the `Retry-After` header.
+//! Parses the headers `Retry-After` and `Date`.
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// Returns the wait in `Retry-After`, which is a number of seconds or a date (RFC 9110, section
 /// 10.2.3). `None` if there is no such header, or it is neither.
@@ -14,6 +14,12 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let date = httpdate::parse_http_date(text).ok()?;
     // A date in the past requests no wait.
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// Parses the `Date` of a response (RFC 9110, section 6.6.1).
+pub(crate) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    httpdate::parse_http_date(text.trim()).ok()
 }
 
 #[cfg(test)]

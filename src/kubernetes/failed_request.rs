@@ -8,8 +8,7 @@ use kube::core::Status;
 use super::objects::ObjectRef;
 use crate::diagnostics::Diagnostic;
 use crate::diagnostics::sanitize::sanitize;
-use crate::diagnostics::secret::redact;
-use crate::http::ConnectionFailure;
+use crate::http::{ConnectionFailure, bounded_text};
 use crate::oci::json;
 
 /// A verb and the object that it is applied to.
@@ -83,10 +82,10 @@ pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Status {
     }
     status.message = match status.message.as_str() {
         "" => "no reason is given".to_owned(),
-        message => redacted(message),
+        message => bounded_text(message),
     };
     for cause in status.details.iter_mut().flat_map(|d| &mut d.causes) {
-        cause.message = redacted(&cause.message);
+        cause.message = bounded_text(&cause.message);
     }
     status
 }
@@ -196,12 +195,6 @@ impl Diagnostic for FailedRequest {
             _ => Vec::new(),
         }
     }
-}
-
-/// Redacts and shortens text of the server, which may quote secrets from the request.
-fn redacted(text: &str) -> String {
-    let text: String = text.chars().take(16 * 1024).collect();
-    redact(&text).chars().take(1000).collect()
 }
 
 fn host(server: &str) -> &str {

@@ -4,11 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::http::{RetryKind, Retryable};
 use crate::image::{Source, SourceError};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
 use crate::push::compress::CompressError;
-use crate::registry::{RegistryError, RetryKind, Retryable};
+use crate::registry::RegistryError;
 
 /// The kind of source that returned bytes with the wrong digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

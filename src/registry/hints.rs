@@ -3,9 +3,9 @@
 
 use reqwest::Url;
 
-use super::error::{NO_CLIENT_CERTIFICATE, PAGE};
+use super::error::NO_CLIENT_CERTIFICATE;
 use crate::auth::{Identity, service_controls};
-use crate::http::ConnectionFailure;
+use crate::http::{ConnectionFailure, PAGE};
 use crate::oci::manifest::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 

@@ -5,9 +5,9 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode};
 
 use super::auth::scope::Access;
-use super::error::{PAGE, is_page};
 use super::http::{read_bounded, stated_type};
 use super::{Registry, RegistryError};
+use crate::http::{PAGE, is_page};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, MAX_MANIFEST_SIZE};
 

@@ -3,7 +3,6 @@
 pub mod auth;
 mod blobs;
 mod download;
-pub mod downtime;
 mod error;
 mod gitlab;
 mod google;
@@ -19,17 +18,14 @@ mod pull;
 mod referrers;
 mod repositories;
 mod resumed;
-mod retry;
 mod tags;
 mod transport;
 mod upload;
 mod upload_progress;
 
-pub(crate) use downtime::RetryState;
 pub use error::RegistryError;
 pub use google::ListedManifest;
 pub use repositories::{FoundRepository, ListingError};
-pub(crate) use retry::{RetryKind, RetryPolicy, Retryable};
 pub use tags::Listing;
 
 use std::sync::Arc;
@@ -40,7 +36,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::auth::Credential;
 use crate::diagnostics::Diagnostic;
-use crate::http::{Network, NetworkError};
+use crate::http::{Network, NetworkError, PAGE, RetryPolicy, is_page};
 use crate::oci::reference::Endpoint;
 use auth::challenge::{Challenge, Realms};
 use auth::scope::Access;
@@ -107,8 +103,7 @@ impl Diagnostic for OpenError {
         if let Self::InAction(_) = self {
             return vec![IN_ACTION.to_owned()];
         }
-        let source = self.diagnostic_source();
-        source.map_or_else(Vec::new, Diagnostic::hints)
+        self.source_hints()
     }
 }
 
@@ -290,12 +285,8 @@ impl Ping<'_> {
             }
             StatusCode::OK => {
                 let body = http::read_bounded(response, error::MAX_ERROR_BODY, self.stall_timeout);
-                if body.await.is_ok_and(|body| error::is_page(&body)) {
-                    return Err(RegistryError::protocol_violation(
-                        Method::GET,
-                        url,
-                        error::PAGE,
-                    ));
+                if body.await.is_ok_and(|body| is_page(&body)) {
+                    return Err(RegistryError::protocol_violation(Method::GET, url, PAGE));
                 }
                 Challenge::None
             }

@@ -5,8 +5,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, 
 
 use super::auth::challenge::{Challenge, Realms, parse_challenge};
 use super::download::starts_at;
-use super::pages::next_page;
-use crate::http::retry_after;
+use crate::http::{next_page, retry_after};
 
 /// Parses headers of any bytes. Parsing must not panic, must not send credentials away from
 /// Google's host, and must not continue a list at another registry.

@@ -9,8 +9,8 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::http::{read_bounded, stated_type};
-use super::pages::next_page;
 use super::{Registry, RegistryError};
+use crate::http::next_page;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE, media_type};
 use crate::oci::reference::ArtifactRegistryRepository;

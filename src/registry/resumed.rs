@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use reqwest::Method;
 
-use super::{Registry, RegistryError, RetryState, Retryable as _};
+use super::{Registry, RegistryError};
+use crate::http::{RetryState, Retryable as _};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 

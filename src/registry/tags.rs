@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::auth::scope::Access;
 use super::google::{self, Extension, ListedManifest};
-use super::{Registry, RegistryError, RetryPolicy};
+use super::{Registry, RegistryError};
 use crate::diagnostics::sanitize::sanitize;
+use crate::http::RetryPolicy;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{check_tag, is_component};
 

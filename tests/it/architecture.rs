@@ -36,7 +36,7 @@ const TOP: [(&str, &[&str]); 4] = [
 /// Every entry of `[dependencies]`, and the rooms or files that may name it. An empty list stands for a crate
 /// that is there for its features alone.
 const CRATES: [(&str, &[&str]); 48] = [
-    ("backon", &["registry"]),
+    ("backon", &["http"]),
     (
         "base64",
         &["diagnostics", "auth", "registry", "kubernetes", "commands"],
@@ -137,7 +137,7 @@ const CRATES: [(&str, &[&str]); 48] = [
         ],
     ),
     ("serde_yaml", &["kubernetes", "commands", "config"]),
-    ("sha2", &["oci", "commands"]),
+    ("sha2", &["oci"]),
     ("socket2", &["http"]),
     ("strsim", &["diagnostics"]),
     ("tar", &["image"]),

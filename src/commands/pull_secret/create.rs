@@ -113,7 +113,8 @@ pub async fn create_pull_secret(
         (true, _) => WriteProbe::Skip,
         (false, false) => WriteProbe::Upload,
         (false, true) => {
-            WriteProbe::Permissions(google_as_puller(options, credentials, network).await.ok())
+            let google = google_as_puller(options, credentials, network).await;
+            WriteProbe::Permissions(google.ok().map(Box::new))
         }
     };
     let verification = verify(&logins, images, &write_probe, network)

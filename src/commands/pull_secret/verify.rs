@@ -101,7 +101,7 @@ pub(super) enum WriteProbe {
     Upload,
     /// By the permissions of the account, which changes nothing at the registry. `None` if the
     /// sign-in as that account failed.
-    Permissions(Option<Google>),
+    Permissions(Option<Box<Google>>),
 }
 
 impl WriteProbe {

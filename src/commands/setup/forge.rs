@@ -9,16 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::federation::{Pool, Provider};
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Forge, ForgeIds, ForgeKind};
 use crate::diagnostics::sanitize::sanitize;
-use crate::diagnostics::secret::redact;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::google::Backoff;
-use crate::http::{ConnectionFailure, WINDOW, read_bounded};
+use crate::http::{
+    ConnectionFailure, RetryKind, RetryPolicy, Retryable, WINDOW, bounded_text, read_bounded,
+};
+use crate::oci::digest::Digest;
 
 /// A repository whose jobs may push, with its pool and provider.
 #[derive(Clone, Debug)]
@@ -91,9 +91,8 @@ fn pool_of_gitlab(host: &str) -> String {
     if host == "gitlab.com" {
         return "gcr-push-gitlab".to_owned();
     }
-    let hash = Sha256::digest(host.as_bytes());
-    let start: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
-    format!("gcr-push-gitlab-{start}")
+    let hash = Digest::of(host.as_bytes());
+    format!("gcr-push-gitlab-{}", &hash.hex()[..8])
 }
 
 /// The maximum size of a forge's response. GitHub's have about ten KiB.
@@ -132,23 +131,13 @@ impl Setup<'_> {
 
     /// Requests the ids of a repository from the forge, with retries of temporary errors.
     async fn look_up(&self, forge: &Forge) -> Result<ForgeIds, SetupError> {
-        let refused = |cause| SetupError::Forge {
+        let client = self.network.http_client().map_err(SetupError::Network)?;
+        let retries = RetryPolicy::within(self.network.retry_timeout);
+        let ids = retries.run(|| self.request_ids(&client, forge)).await;
+        ids.map_err(|cause| SetupError::Forge {
             forge: forge.clone(),
             cause,
-        };
-        let client = self.network.http_client().map_err(SetupError::Network)?;
-        let mut backoff = Backoff::new(self.network.retry_timeout);
-        loop {
-            let error = match self.request_ids(&client, forge).await {
-                Ok(ids) => return Ok(ids),
-                Err(error) => error,
-            };
-            let asked = error.retry_after().unwrap_or_default();
-            if error.exit_code() != ExitCode::Temporary || !backoff.wait_at_least(asked).await {
-                return Err(refused(error));
-            }
-            tracing::info!("{error}; trying again");
-        }
+        })
     }
 
     /// Requests the ids of a repository once.
@@ -253,7 +242,7 @@ impl ForgeError {
         let number =
             |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
         let said = serde_json::from_slice(body).map_or(String::new(), |body: Body| body.message);
-        let said: String = redact(&said).chars().take(500).collect();
+        let said = bounded_text(&said);
         // GitHub sends the time at which the limit is reset.
         let reset = || {
             let at = UNIX_EPOCH.checked_add(Duration::from_secs(number("x-ratelimit-reset")?))?;
@@ -346,6 +335,20 @@ fn configure_ids_hints(forge: &Forge) -> Vec<String> {
              takes them from these"
                 .to_owned(),
         ],
+    }
+}
+
+impl Retryable for ForgeError {
+    fn retry(&self) -> RetryKind {
+        match self {
+            Self::Broken(cause) if ConnectionFailure::of(&**cause).is_unreachable() => {
+                RetryKind::HostDown
+            }
+            _ if self.exit_code() == ExitCode::Temporary => {
+                RetryKind::Transient(self.retry_after())
+            }
+            _ => RetryKind::Never,
+        }
     }
 }
 

@@ -23,10 +23,10 @@ use super::scope::{Access, Authorization, Scope};
 use crate::auth::logins::PasswordKind;
 use crate::auth::{BasicAuth, Credential, Identity};
 use crate::diagnostics::secret::{Secret, redact};
-use crate::http::RateLimiter;
+use crate::http::{PAGE, RateLimiter, is_page};
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
-use crate::registry::error::{MAX_ERROR_BODY, PAGE, RegistryError, is_page};
+use crate::registry::error::{MAX_ERROR_BODY, RegistryError};
 use crate::registry::hints::{Presented, Requester};
 use crate::registry::http::read_bounded;
 use crate::registry::transport::{RegistryRequest, Transport};
@@ -701,7 +701,7 @@ mod tests {
     #[tokio::test]
     async fn never_reached_token_server_is_not_waited_for() {
         use crate::http::Network;
-        use crate::registry::{RetryKind, Retryable as _};
+        use crate::http::{RetryKind, Retryable as _};
 
         // No server listens on the discard port.
         let away: Url = "http://127.0.0.1:9/token".parse().unwrap();

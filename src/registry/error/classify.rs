@@ -7,10 +7,9 @@ use reqwest::StatusCode;
 use super::{Contact, Kind, RegistryError};
 use crate::auth::AuthError;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::ConnectionFailure;
+use crate::http::{ConnectionFailure, RetryKind, Retryable};
 use crate::oci::manifest::ManifestError;
 use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, hints_for, host};
-use crate::registry::retry::{RetryKind, Retryable};
 use crate::registry::upload::LocationError;
 
 /// The error codes of temporary refusals, whatever their status: a quota, and an expired upload
@@ -177,9 +176,7 @@ impl Diagnostic for RegistryError {
                 _ => ExitCode::Failed,
             },
             Kind::Connection(_) => self.connection_failure().exit_code(),
-            Kind::Auth(_) | Kind::Source => self
-                .diagnostic_source()
-                .map_or(ExitCode::Failed, Diagnostic::exit_code),
+            Kind::Auth(_) | Kind::Source => self.source_exit_code(),
             Kind::Protocol | Kind::Corrupt => ExitCode::Failed,
         }
     }
@@ -218,10 +215,7 @@ impl Diagnostic for RegistryError {
                 ],
                 None => vec![self.connection_failure().hint(&host(&self.url))],
             },
-            Kind::Auth(_) => self
-                .diagnostic_source()
-                .map(Diagnostic::hints)
-                .unwrap_or_default(),
+            Kind::Auth(_) => self.source_hints(),
             Kind::Protocol if self.is_of_schema_1() => vec![
                 "pull the image with a current Docker and push it there again, or copy it with \
                  `skopeo copy --format v2s2`"

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::http::plain_text;
 use crate::oci::json;
 
 /// Parses `{"errors":[{"code","message"}]}` (distribution spec, "Error Codes"). A body that is not
@@ -26,31 +27,18 @@ pub(super) fn read_envelope(body: &[u8]) -> (Option<String>, Option<String>) {
         },
         Err(_) => {
             let text = String::from_utf8_lossy(body);
-            let text = text.trim();
-            if text.is_empty() {
-                (None, None)
-            } else if text.contains(NO_CLIENT_CERTIFICATE) {
+            if text.contains(NO_CLIENT_CERTIFICATE) {
                 (None, Some(NO_CLIENT_CERTIFICATE.to_owned()))
-            } else if is_page(body) {
-                (None, Some(PAGE.to_owned()))
             } else {
-                (None, Some(text.chars().take(1000).collect()))
+                (None, non_empty(plain_text(body)))
             }
         }
     }
 }
 
-/// The message for a web page, whose text is not logged.
-pub(in crate::registry) const PAGE: &str = "the answer is a web page";
-
 /// The text in nginx's page with status 400 for a client without a certificate.
 /// <https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors>
 pub(in crate::registry) const NO_CLIENT_CERTIFICATE: &str = "No required SSL certificate was sent";
-
-/// True for a web page in place of the expected response.
-pub(in crate::registry) fn is_page(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
-}
 
 #[cfg(test)]
 mod tests {
@@ -58,6 +46,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::http::PAGE;
     use crate::oci::json::variants;
 
     proptest! {

@@ -17,8 +17,8 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::http::{ConnectionFailure, retry_after};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
+pub(super) use envelope::NO_CLIENT_CERTIFICATE;
 use envelope::read_envelope;
-pub(super) use envelope::{NO_CLIENT_CERTIFICATE, PAGE, is_page};
 pub(super) use redacted::redacted;
 
 /// A registry request that failed.

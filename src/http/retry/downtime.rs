@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use backon::ExponentialBackoff;
 use tokio::time::Instant;
 
-use super::retry::{RetryKind, Retryable};
+use super::{RetryKind, Retryable};
 
 /// The maximum wait between two tries. Google's quotas count by the minute, so without a readable
 /// `Retry-After` the waits must grow past that.

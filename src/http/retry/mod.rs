@@ -4,15 +4,18 @@
 //! response, or a blob with its POST and PUT. Steps are not nested, so nothing is repeated by two
 //! of them.
 
+mod downtime;
+
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use reqwest::{Response, StatusCode};
 
-use super::downtime::{HostDowntime, MAX_WAIT, RetryState};
+use super::{Network, RateLimiter, retry_after};
 use crate::diagnostics::render::one_line;
-use crate::http::{Network, RateLimiter, retry_after};
 use crate::oci::reference::Endpoint;
+pub(crate) use downtime::RetryState;
+use downtime::{HostDowntime, MAX_WAIT};
 
 /// The first wait, unless the timeout is short.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -46,7 +49,12 @@ pub(crate) trait Retryable: std::error::Error {
     fn retry(&self) -> RetryKind;
 
     /// Adds the number and the duration of the tries.
-    fn tried(self, times: u32, during: Duration) -> Self;
+    fn tried(self, _times: u32, _during: Duration) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
 }
 
 /// How failed steps are repeated, and the rate limiter for all requests to the registry.
@@ -56,21 +64,30 @@ pub(crate) struct RetryPolicy {
     /// True if the host has answered before.
     is_reached: bool,
     downtime: HostDowntime,
-    pub(super) rate_limiter: RateLimiter,
+    pub(crate) rate_limiter: RateLimiter,
 }
 
 impl RetryPolicy {
-    pub(super) fn new(network: &Network, host: &Endpoint) -> Self {
+    /// The policy for a registry, which may never have answered.
+    pub(crate) fn new(network: &Network, host: &Endpoint) -> Self {
         Self {
-            timeout: network.retry_timeout,
+            rate_limiter: network.rate_limiters.of(host),
+            ..Self::within(network.retry_timeout)
+        }
+    }
+
+    /// The policy for a service without a rate limiter.
+    pub(crate) fn within(timeout: Duration) -> Self {
+        Self {
+            timeout,
             is_reached: false,
             downtime: HostDowntime::default(),
-            rate_limiter: network.rate_limiters.of(host),
+            rate_limiter: RateLimiter::default(),
         }
     }
 
     /// The policy once the host has answered.
-    pub(super) fn after_contact(self) -> Self {
+    pub(crate) fn after_contact(self) -> Self {
         Self {
             is_reached: true,
             ..self
@@ -79,7 +96,7 @@ impl RetryPolicy {
 
     /// The policy for a step that may succeed without a request to the host, so that its success
     /// says nothing about the host.
-    pub(super) fn without_downtime(&self) -> Self {
+    pub(crate) fn without_downtime(&self) -> Self {
         Self {
             downtime: HostDowntime::default(),
             ..self.clone()
@@ -87,7 +104,7 @@ impl RetryPolicy {
     }
 
     /// The policy for a step that is not retried.
-    pub(super) fn at_once(&self) -> Self {
+    pub(crate) fn at_once(&self) -> Self {
         Self {
             timeout: Duration::ZERO,
             ..self.clone()
@@ -95,7 +112,7 @@ impl RetryPolicy {
     }
 
     /// The policy for an optional step.
-    pub(super) fn short(&self) -> Self {
+    pub(crate) fn short(&self) -> Self {
         Self {
             timeout: self.timeout.min(SHORT_TIMEOUT),
             ..self.clone()
@@ -153,7 +170,7 @@ impl RetryPolicy {
     }
 
     /// Slows down all requests after a 429, and lets the rate recover after any other response.
-    pub(super) fn observe(&self, response: &Response) {
+    pub(crate) fn observe(&self, response: &Response) {
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             let asked = retry_after(response.headers()).unwrap_or_else(|| self.first_wait());
             // A wait beyond the timeout would never be waited for.
@@ -190,8 +207,8 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use tokio::time::Instant;
 
+    use super::downtime::FIRST_CONTACT;
     use super::*;
-    use crate::registry::downtime::FIRST_CONTACT;
 
     #[derive(Debug, thiserror::Error)]
     #[error("failed")]
@@ -208,12 +225,7 @@ mod tests {
     }
 
     fn retries(timeout: u64) -> RetryPolicy {
-        RetryPolicy {
-            timeout: Duration::from_secs(timeout),
-            is_reached: false,
-            downtime: HostDowntime::default(),
-            rate_limiter: RateLimiter::default(),
-        }
+        RetryPolicy::within(Duration::from_secs(timeout))
     }
 
     /// How often a step that always fails is tried, and for how long.
