@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::scope::Access;
 use super::http::{read_bounded, stated_type};
@@ -40,35 +40,34 @@ impl Registry {
         repository: &str,
         reference: &str,
     ) -> Result<Option<Digest>, RegistryError> {
-        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
-        let response = self
-            .send(
-                Method::HEAD,
-                url.clone(),
-                repository,
-                self.access,
-                |request| request.header(ACCEPT, ACCEPTED),
-            )
+        let (_, response) = self
+            .request_manifest(Method::HEAD, repository, reference)
             .await?;
-        match response.status() {
-            StatusCode::OK => {}
+        let stated = match response.status() {
+            StatusCode::OK => content_digest(&response),
             StatusCode::NOT_FOUND => return Ok(None),
-            // The response to HEAD has no body, so GET is used to read the error.
-            _ => {
-                return self
-                    .get_manifest_once(repository, reference)
-                    .await
-                    .map(|found| found.map(|manifest| manifest.digest().clone()));
-            }
+            _ => None,
+        };
+        if stated.is_some() {
+            return Ok(stated);
         }
-        match content_digest(&response) {
-            Some(digest) => Ok(Some(digest)),
-            // The header is optional (distribution spec, "Pulling manifests").
-            None => Ok(self
-                .get_manifest_once(repository, reference)
-                .await?
-                .map(|manifest| manifest.digest().clone())),
-        }
+        // The header is optional (distribution spec, "Pulling manifests"), and an error has its
+        // body only in the response to GET.
+        let found = self.get_manifest_once(repository, reference).await?;
+        Ok(found.map(|manifest| manifest.digest().clone()))
+    }
+
+    /// Requests a manifest of any supported type. Returns the URL with the response.
+    async fn request_manifest(
+        &self,
+        method: Method,
+        repository: &str,
+        reference: &str,
+    ) -> Result<(Url, Response), RegistryError> {
+        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
+        let accept = |request: RequestBuilder| request.header(ACCEPT, ACCEPTED);
+        let sent = self.send(method, url.clone(), repository, self.access, accept);
+        Ok((url, sent.await?))
     }
 
     /// Reads the manifest under a tag or digest, with its exact bytes. `None` if it does not exist.
@@ -91,15 +90,8 @@ impl Registry {
         repository: &str,
         reference: &str,
     ) -> Result<Option<AnyManifest>, RegistryError> {
-        let url = self.url(&format!("/v2/{repository}/manifests/{reference}"));
-        let response = self
-            .send(
-                Method::GET,
-                url.clone(),
-                repository,
-                self.access,
-                |request| request.header(ACCEPT, ACCEPTED),
-            )
+        let (url, response) = self
+            .request_manifest(Method::GET, repository, reference)
             .await?;
         match response.status() {
             StatusCode::OK => {}
