@@ -19,9 +19,6 @@
 //! | 8 | [`commands`] | what the program does, one folder a command |
 //! | 9 | [`config`] | from text to a checked request |
 
-// The futures of a push, from here to the wire, nest deeper than the compiler follows by default.
-#![recursion_limit = "256"]
-
 pub mod auth;
 pub mod ci;
 pub mod commands;

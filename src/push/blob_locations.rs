@@ -41,6 +41,20 @@ impl BlobLocations {
         }
     }
 
+    /// Forgets the matching blobs of a repository.
+    pub(super) fn forget(
+        &self,
+        endpoint: &Endpoint,
+        repository: &str,
+        is_forgotten: impl Fn(&Digest) -> bool,
+    ) {
+        for ((at, digest), holders) in &mut self.known().holders {
+            if at == endpoint && is_forgotten(digest) {
+                holders.retain(|holder| holder != repository);
+            }
+        }
+    }
+
     /// Records that a repository may have a blob, so that a mount from it is tried.
     pub(super) fn record_candidate(&self, endpoint: &Endpoint, repository: &str, digest: &Digest) {
         let mut known = self.known();
@@ -59,9 +73,8 @@ impl BlobLocations {
     /// Returns whether any repository of the registry is known to have the blob.
     pub fn are_known_at(&self, endpoint: &Endpoint, digest: &Digest) -> bool {
         let known = self.known();
-        known
-            .holders
-            .contains_key(&(endpoint.clone(), digest.clone()))
+        let holders = known.holders.get(&(endpoint.clone(), digest.clone()));
+        holders.is_some_and(|holders| !holders.is_empty())
     }
 
     /// Returns another repository of the same registry that the blob may be mounted from.

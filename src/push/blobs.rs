@@ -1,19 +1,14 @@
-//! A blob, the source of its bytes, and its upload to one destination.
+//! A blob and the source of its bytes.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::Mutex;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 
-use super::blob_locations::BlobLocations;
-use super::broadcast::Subscription;
-use super::{Destination, PushError, TransferStats};
-use crate::ci::progress::{Progress, Work};
+use super::PushError;
+use super::destination::Destination;
 use crate::image::{Source, read_range};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
@@ -29,9 +24,6 @@ pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) origin: BlobSource,
-    /// The destination's reader in a broadcast. `None` if the blob is read for this destination
-    /// only.
-    pub(super) place: Option<Arc<BlobReader>>,
 }
 
 /// Where the bytes of a blob come from.
@@ -44,63 +36,18 @@ pub(super) enum BlobSource {
     File(Arc<File>),
     /// A config in memory.
     Memory(Bytes),
-    /// Every destination has it, according to an earlier image of the same repository.
-    AlreadyPresent,
-    /// A repository of another destination has it.
-    OtherRepository(Arc<Registry>, String),
+    /// A repository that the image is pushed to has it: since an earlier image, or since an earlier
+    /// pass.
+    Repository(Arc<Registry>, String),
 }
 
-/// Reads one blob for one destination: from the broadcast at first, and from the source after that.
-/// It counts the bytes that are read from the source again.
-pub(super) struct BlobReader {
-    shared: Mutex<Option<ByteStream>>,
-    is_behind: Option<Arc<AtomicBool>>,
-    stats: TransferStats,
-    locations: Arc<BlobLocations>,
-}
-
-impl BlobReader {
-    /// Creates a reader. Without a subscription it reads from the source only.
-    pub(super) fn new(
-        subscription: Option<Subscription>,
-        stats: TransferStats,
-        locations: &Arc<BlobLocations>,
-    ) -> Arc<Self> {
-        let (bytes, is_behind) = subscription
-            .map(|subscription| (subscription.bytes, subscription.is_behind))
-            .unzip();
-        Arc::new(Self {
-            shared: Mutex::new(bytes),
-            is_behind,
-            stats,
-            locations: Arc::clone(locations),
-        })
-    }
-
-    /// Returns whether the destination has fallen behind in the broadcast.
-    pub(super) fn is_behind(&self) -> bool {
-        let is_behind = self.is_behind.as_ref();
-        is_behind.is_some_and(|is_behind| is_behind.load(Ordering::Acquire))
-    }
-
-    /// Opens the broadcast the first time, and the source after that.
-    async fn open(
-        &self,
-        source: &Source,
-        key: &Digest,
-        size: u64,
-    ) -> Result<ByteStream, PushError> {
-        let shared = self.shared.lock().take();
-        if let Some(shared) = shared {
-            return Ok(shared);
-        }
-        if self.is_behind() {
-            return Err(PushError::Lagging);
-        }
-        if self.locations.mark_read(key) {
-            self.stats.read_again(size);
-        }
-        source.open_blob(key, 0).await.map_err(PushError::Source)
+impl BlobSource {
+    /// A repository that has the blob.
+    pub(super) fn of(destination: &Destination) -> Self {
+        Self::Repository(
+            Arc::clone(&destination.registry),
+            destination.repository.clone(),
+        )
     }
 }
 
@@ -110,13 +57,7 @@ impl Blob {
             digest,
             size,
             origin,
-            place: None,
         }
-    }
-
-    /// Creates a blob that every destination has.
-    pub(super) fn already_present(blob: &Descriptor) -> Self {
-        Self::new(blob.digest.clone(), blob.size, BlobSource::AlreadyPresent)
     }
 
     /// Returns whether the source lacks the blob, because the image was written without it.
@@ -124,19 +65,35 @@ impl Blob {
         matches!(&self.origin, BlobSource::Source(source, key) if source.blob_size(key).is_none())
     }
 
-    /// Opens the bytes of the blob.
-    async fn open(&self) -> Result<ByteStream, PushError> {
+    /// Returns whether its bytes come over a network or from the source, so that they are to be read
+    /// once for all destinations.
+    pub(super) fn is_read_once(&self) -> bool {
+        matches!(
+            self.origin,
+            BlobSource::Source(..) | BlobSource::Repository(..)
+        )
+    }
+
+    /// Opens the bytes of the blob for a destination, which counts what is read from the source again.
+    pub(super) async fn open(&self, destination: &Destination) -> Result<ByteStream, PushError> {
         match &self.origin {
-            BlobSource::Source(source, key) => match &self.place {
-                Some(place) => place.open(source, key, self.size).await,
-                None => source.open_blob(key, 0).await.map_err(PushError::Source),
-            },
+            BlobSource::Source(source, key) => {
+                if destination.locations.mark_read(key) {
+                    destination.record_reread(self.size);
+                }
+                source.open_blob(key, 0).await.map_err(PushError::Source)
+            }
             BlobSource::File(file) => Ok(read_range(Arc::clone(file), 0, self.size)),
             BlobSource::Memory(bytes) => {
                 Ok(stream::once(std::future::ready(Ok(bytes.clone()))).boxed())
             }
-            BlobSource::AlreadyPresent => Err(PushError::Vanished(self.digest.clone())),
-            BlobSource::OtherRepository(registry, repository) => registry
+            BlobSource::Repository(registry, repository)
+                if registry.endpoint() == destination.registry.endpoint()
+                    && *repository == destination.repository =>
+            {
+                Err(PushError::Vanished(self.digest.clone()))
+            }
+            BlobSource::Repository(registry, repository) => registry
                 .read_blob(repository, &self.digest, 0, self.size)
                 .await
                 .map_err(|cause| self.not_read_back(registry, repository, cause)),
@@ -144,7 +101,7 @@ impl Blob {
     }
 
     /// Creates the error for a blob that cannot be read from another repository.
-    fn not_read_back(
+    pub(super) fn not_read_back(
         &self,
         registry: &Registry,
         repository: &str,
@@ -155,30 +112,6 @@ impl Blob {
             holder: format!("{}/{repository}", registry.endpoint()),
             cause: Box::new(cause),
         }
-    }
-
-    /// Uploads the blob to one destination, and retries from the beginning after a temporary error.
-    pub(super) async fn send(
-        &self,
-        destination: &Destination,
-        progress: &Progress,
-    ) -> Result<(), PushError> {
-        let response_was_lost = AtomicBool::new(false);
-        let attempt = || async {
-            // The upload may have succeeded although the response was lost.
-            if response_was_lost.swap(false, Ordering::Relaxed) && self.exists_at(destination).await
-            {
-                return Ok(());
-            }
-            let sent = self.send_once(destination, progress).await;
-            if let Err(PushError::Registry { cause, .. }) = &sent {
-                response_was_lost.store(cause.is_broken(), Ordering::Relaxed);
-            }
-            sent
-        };
-        destination.registry.retries().run(attempt).await?;
-        destination.stats.sent(&self.digest, self.size);
-        Ok(())
     }
 
     /// Creates the error for a blob that neither the image nor the destination has.
@@ -192,61 +125,6 @@ impl Blob {
             digest: self.digest.clone(),
             destination: destination.name(),
         }
-    }
-
-    /// Returns whether the destination has the blob; false if it does not answer.
-    async fn exists_at(&self, destination: &Destination) -> bool {
-        let has_blob = destination
-            .registry
-            .has_blob_once(&destination.repository, &self.digest);
-        has_blob.await.unwrap_or(false)
-    }
-
-    /// Uploads the blob once. If the registry reports a wrong digest, it checks the source's bytes.
-    async fn send_once(
-        &self,
-        destination: &Destination,
-        progress: &Progress,
-    ) -> Result<(), PushError> {
-        if self.is_absent() {
-            return Err(self.absent_everywhere(destination));
-        }
-        let meter = progress.begin(Work::Send, self.digest.short(), self.size);
-        let body = meter.watch(self.open().await?);
-        let sent = destination
-            .registry
-            .put_blob(&destination.repository, &self.digest, self.size, body)
-            .await;
-        let Err(error) = sent else {
-            meter.done();
-            return Ok(());
-        };
-        if let BlobSource::OtherRepository(registry, repository) = &self.origin
-            && error.is_unreadable()
-        {
-            return Err(self.not_read_back(registry, repository, error));
-        }
-        let reports_digest = matches!(
-            error.code(),
-            Some("DIGEST_INVALID" | "BLOB_UPLOAD_INVALID" | "SIZE_INVALID")
-        );
-        if !reports_digest {
-            return Err(destination.failed(None, error));
-        }
-        // Compressed layers and configs were hashed when they were made.
-        if let BlobSource::Source(source, key) = &self.origin {
-            let actual = source.hash(key).await.map_err(PushError::Source)?;
-            if actual != self.digest {
-                return Err(PushError::damaged(source, self.digest.clone(), actual));
-            }
-        }
-        Err(match error.code() {
-            Some("DIGEST_INVALID" | "SIZE_INVALID") => PushError::Changed {
-                destination: destination.name(),
-                cause: error,
-            },
-            _ => destination.failed(None, error),
-        })
     }
 }
 

@@ -1,23 +1,17 @@
 //! One read of a blob for several destinations, in memory that does not grow with it.
 //!
-//! The read is as fast as the slowest required subscriber. A best-effort subscriber leaves it when it
-//! is more than a window behind and its stall budget is spent, and reads the blob itself later.
-//!
-//! Two required subscribers can block each other: a registry that reads one upload at a time takes
-//! nothing of the second upload before the first one ends, and the first waits for the read, which
-//! waits for the second. The second then leaves the read.
+//! The read is as fast as the slowest subscriber. Two subscribers can block each other: a registry that
+//! reads one upload at a time takes nothing of the second upload before the first one ends, and the
+//! first waits for the read, which waits for the second. The second then leaves the read.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep};
 
 use super::blob_locations::BlobLocations;
 use crate::oci::blob::ByteStream;
@@ -33,24 +27,15 @@ const SERIAL_AFTER: Duration = Duration::from_secs(10);
 /// How often the progress of a registry is checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long a shared read waits for a subscriber.
-#[derive(Clone)]
-pub(super) enum Subscriber {
-    /// Without limit, unless its registry reads another upload of this read first.
-    Required(Arc<RegistryProgress>),
-    /// Until its stall budget is spent.
-    BestEffort(Arc<StallBudget>),
-}
-
-/// The progress of a subscriber's registry.
-pub(super) struct RegistryProgress {
+/// An upload to a registry that gets the bytes of a shared read.
+pub(super) struct Subscriber {
     endpoint: Endpoint,
     locations: Arc<BlobLocations>,
-    /// Returns the bytes that it has acknowledged.
+    /// Returns the bytes that the registry has acknowledged.
     acknowledged: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-impl RegistryProgress {
+impl Subscriber {
     pub(super) fn new(
         endpoint: Endpoint,
         locations: Arc<BlobLocations>,
@@ -92,39 +77,27 @@ impl RegistryProgress {
     }
 }
 
-/// How long one destination may hold up all the reads that it shares.
-pub(super) struct StallBudget(Mutex<Remaining>);
-
-struct Remaining {
-    time: Duration,
-    /// Until when it is already charged: several reads may wait at once.
-    spent_until: Instant,
-}
-
-impl StallBudget {
-    pub(super) fn new(time: Duration) -> Self {
-        let spent_until = Instant::now();
-        Self(Mutex::new(Remaining { time, spent_until }))
-    }
-
-    fn remaining(&self) -> Duration {
-        self.0.lock().time
-    }
-
-    fn charge(&self, since: Instant) {
-        let mut left = self.0.lock();
-        let now = Instant::now();
-        let spent = now.saturating_duration_since(since.max(left.spent_until));
-        left.time = left.time.saturating_sub(spent);
-        left.spent_until = now;
-    }
-}
-
 /// What one subscriber gets of a shared read.
 pub(super) struct Subscription {
     pub(super) bytes: ByteStream,
-    /// True once it has fallen behind; then the stream ends in an error.
-    pub(super) is_behind: Arc<AtomicBool>,
+    pub(super) left: LeftSignal,
+}
+
+/// Is set once the subscriber has left the read, whose stream then ends in an error.
+pub(super) struct LeftSignal(watch::Receiver<bool>);
+
+impl LeftSignal {
+    pub(super) fn is_set(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Resolves once the subscriber has left the read.
+    pub(super) async fn wait(&mut self) {
+        if self.0.wait_for(|has_left| *has_left).await.is_err() {
+            // The read has ended with it.
+            std::future::pending().await
+        }
+    }
 }
 
 /// Reads `bytes` once for all subscribers. A subscriber that drops its stream leaves the read.
@@ -139,7 +112,7 @@ struct Slot {
     subscriber: Subscriber,
     room: Arc<Semaphore>,
     chunks: mpsc::UnboundedSender<Chunk>,
-    is_behind: Arc<AtomicBool>,
+    has_left: watch::Sender<bool>,
 }
 
 enum Chunk {
@@ -156,20 +129,16 @@ fn permits(chunk: &Bytes) -> u32 {
 fn subscribe(subscriber: Subscriber) -> (Slot, Subscription) {
     let room = Arc::new(Semaphore::new(WINDOW));
     let (chunks, receiver) = mpsc::unbounded_channel();
-    let is_behind = Arc::new(AtomicBool::new(false));
+    let (has_left, left) = watch::channel(false);
     let subscription = Subscription {
-        bytes: chunk_stream(
-            receiver,
-            CloseOnDrop(Arc::clone(&room)),
-            Arc::clone(&is_behind),
-        ),
-        is_behind: Arc::clone(&is_behind),
+        bytes: chunk_stream(receiver, CloseOnDrop(Arc::clone(&room))),
+        left: LeftSignal(left),
     };
     let slot = Slot {
         subscriber,
         room,
         chunks,
-        is_behind,
+        has_left,
     };
     (slot, subscription)
 }
@@ -183,27 +152,19 @@ impl Drop for CloseOnDrop {
     }
 }
 
-fn chunk_stream(
-    chunks: mpsc::UnboundedReceiver<Chunk>,
-    room: CloseOnDrop,
-    is_behind: Arc<AtomicBool>,
-) -> ByteStream {
-    stream::unfold(Some((chunks, room, is_behind)), |state| async move {
-        let (mut chunks, room, is_behind) = state?;
+fn chunk_stream(chunks: mpsc::UnboundedReceiver<Chunk>, room: CloseOnDrop) -> ByteStream {
+    stream::unfold(Some((chunks, room)), |state| async move {
+        let (mut chunks, room) = state?;
         match chunks.recv().await {
             Some(Chunk::Bytes(chunk)) => {
                 room.0.add_permits(permits(&chunk) as usize);
-                Some((Ok(chunk), Some((chunks, room, is_behind))))
+                Some((Ok(chunk), Some((chunks, room))))
             }
             Some(Chunk::End) => None,
             Some(Chunk::Failed(error)) => Some((Err(error), None)),
             None => {
-                let reason = if is_behind.load(Ordering::Acquire) {
-                    "it fell behind the others"
-                } else {
-                    "the read that it shares has ended"
-                };
-                Some((Err(io::Error::other(reason)), None))
+                let error = io::Error::other("the read that it shares has ended");
+                Some((Err(error), None))
             }
         }
     })
@@ -248,50 +209,31 @@ impl Slot {
     }
 
     /// True if one of `others` at this registry is starved.
-    fn starves_one_of(&self, others: &[Self], registry: &RegistryProgress) -> bool {
-        others.iter().any(|other| match &other.subscriber {
-            Subscriber::Required(theirs) => {
-                theirs.endpoint == registry.endpoint && other.is_starved()
-            }
-            Subscriber::BestEffort(_) => false,
-        })
+    fn starves_one_of(&self, others: &[Self]) -> bool {
+        let endpoint = &self.subscriber.endpoint;
+        let mut there = others
+            .iter()
+            .filter(|other| other.subscriber.endpoint == *endpoint);
+        there.any(Self::is_starved)
     }
 
-    /// Sends a chunk to the subscriber. False if it has left, or leaves because it is behind.
+    /// Sends a chunk to the subscriber. False if it has left, or leaves because its registry reads
+    /// another upload of this read first.
     async fn send(&self, chunk: &Bytes, all: &[Self]) -> bool {
         let needed = permits(chunk);
-        let room = match &self.subscriber {
-            Subscriber::Required(registry) => tokio::select! {
-                biased;
-                room = self.room.acquire_many(needed) => room.ok(),
-                () = registry.until_serial(|| self.starves_one_of(all, registry)) => {
-                    self.is_behind.store(true, Ordering::Release);
-                    None
+        tokio::select! {
+            biased;
+            room = self.room.acquire_many(needed) => match room {
+                Ok(room) => {
+                    room.forget();
+                    self.chunks.send(Chunk::Bytes(chunk.clone())).is_ok()
                 }
+                Err(_) => false,
             },
-            Subscriber::BestEffort(budget) => match self.room.try_acquire_many(needed) {
-                Ok(room) => Some(room),
-                Err(tokio::sync::TryAcquireError::Closed) => None,
-                Err(tokio::sync::TryAcquireError::NoPermits) => {
-                    let since = Instant::now();
-                    let waited = timeout(budget.remaining(), self.room.acquire_many(needed)).await;
-                    budget.charge(since);
-                    match waited {
-                        Ok(room) => room.ok(),
-                        Err(_) => {
-                            self.is_behind.store(true, Ordering::Release);
-                            None
-                        }
-                    }
-                }
-            },
-        };
-        match room {
-            Some(room) => {
-                room.forget();
-                self.chunks.send(Chunk::Bytes(chunk.clone())).is_ok()
+            () = self.subscriber.until_serial(|| self.starves_one_of(all)) => {
+                self.has_left.send_replace(true);
+                false
             }
-            None => false,
         }
     }
 }
@@ -299,6 +241,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use futures_util::TryStreamExt as _;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -318,26 +261,16 @@ mod tests {
         Ok(chunks.iter().map(Bytes::len).sum())
     }
 
-    fn best_effort(budget: Duration) -> Subscriber {
-        Subscriber::BestEffort(Arc::new(StallBudget::new(budget)))
-    }
-
     /// One whose registry acknowledges nothing.
-    fn required(host: &str) -> Subscriber {
-        let locations = Arc::default();
-        let progress = RegistryProgress::new(host.parse().unwrap(), locations, || 0);
-        Subscriber::Required(Arc::new(progress))
+    fn subscriber(host: &str) -> Subscriber {
+        Subscriber::new(host.parse().unwrap(), Arc::default(), || 0)
     }
 
     #[tokio::test]
     async fn every_subscriber_gets_every_byte_of_one_read() {
         let (stream, taken) = chunks(40);
-        let required = vec![
-            required("gcr.io"),
-            required("eu.gcr.io"),
-            best_effort(Duration::from_secs(60)),
-        ];
-        let shares = broadcast(stream, required)
+        let subscribers = ["gcr.io", "eu.gcr.io", "eu.gcr.io"].map(subscriber);
+        let shares = broadcast(stream, subscribers.into())
             .into_iter()
             .map(|s| length(s.bytes));
         for whole in futures_util::future::join_all(shares).await {
@@ -347,9 +280,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stalled_required_subscriber_holds_at_most_a_window() {
+    async fn stalled_subscriber_holds_at_most_a_window() {
         let (stream, taken) = chunks(40);
-        let mut shares = broadcast(stream, vec![required("gcr.io"), required("eu.gcr.io")]);
+        let mut shares = broadcast(stream, vec![subscriber("gcr.io"), subscriber("eu.gcr.io")]);
         let slow = shares.pop().unwrap();
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
         tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -360,38 +293,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lagging_best_effort_subscriber_is_dropped() {
-        let (stream, _) = chunks(40);
-        let budget = Duration::from_secs(1);
-        let mut shares = broadcast(stream, vec![required("gcr.io"), best_effort(budget)]);
-        let slow = shares.pop().unwrap();
-        let since = Instant::now();
-        assert_eq!(
-            length(shares.pop().unwrap().bytes).await.unwrap(),
-            10 * WINDOW
-        );
-        assert_eq!(since.elapsed().as_secs(), 1);
-        assert!(slow.is_behind.load(Ordering::Acquire));
-        let error = length(slow.bytes).await.unwrap_err();
-        assert_eq!(error.to_string(), "it fell behind the others");
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn second_upload_to_a_serial_registry_leaves_the_read() {
         let locations: Arc<BlobLocations> = Arc::default();
         let endpoint: Endpoint = "gcr.io".parse().unwrap();
-        let both = [(); 2].map(|()| {
-            let progress = RegistryProgress::new(endpoint.clone(), Arc::clone(&locations), || 0);
-            Subscriber::Required(Arc::new(progress))
-        });
+        let both =
+            [(); 2].map(|()| Subscriber::new(endpoint.clone(), Arc::clone(&locations), || 0));
         let (stream, _) = chunks(40);
-        let mut shares = broadcast(stream, both.to_vec());
+        let mut shares = broadcast(stream, both.into());
         let second = shares.pop().unwrap();
         let since = Instant::now();
         let first = shares.pop().unwrap();
         assert_eq!(length(first.bytes).await.unwrap(), 10 * WINDOW);
         assert_eq!(since.elapsed(), SERIAL_AFTER + TICK);
-        assert!(second.is_behind.load(Ordering::Acquire));
+        assert!(second.left.is_set());
         assert!(locations.is_serial(&endpoint));
     }
 
@@ -399,17 +313,14 @@ mod tests {
     async fn slow_upload_to_a_registry_that_moves_keeps_the_read() {
         let start = Instant::now();
         let acknowledged = move || start.elapsed().as_secs();
-        let both = [(); 2].map(|()| {
-            let progress =
-                RegistryProgress::new("gcr.io".parse().unwrap(), Arc::default(), acknowledged);
-            Subscriber::Required(Arc::new(progress))
-        });
+        let both = [(); 2]
+            .map(|()| Subscriber::new("gcr.io".parse().unwrap(), Arc::default(), acknowledged));
         let (stream, _) = chunks(40);
-        let mut shares = broadcast(stream, both.to_vec());
+        let mut shares = broadcast(stream, both.into());
         let slow = shares.pop().unwrap();
         let fast = tokio::spawn(length(shares.pop().unwrap().bytes));
         sleep(Duration::from_secs(3600)).await;
-        assert!(!slow.is_behind.load(Ordering::Acquire));
+        assert!(!slow.left.is_set());
         assert_eq!(length(slow.bytes).await.unwrap(), 10 * WINDOW);
         assert_eq!(fast.await.unwrap().unwrap(), 10 * WINDOW);
     }
@@ -422,7 +333,7 @@ mod tests {
         ]);
         for share in broadcast(
             broken.boxed(),
-            vec![required("gcr.io"), required("eu.gcr.io")],
+            vec![subscriber("gcr.io"), subscriber("eu.gcr.io")],
         ) {
             assert_eq!(length(share.bytes).await.unwrap_err().to_string(), "broken");
         }

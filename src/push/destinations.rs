@@ -44,12 +44,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// Returns `host/repository`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.endpoint, self.repository)
+    }
+
     /// Returns `host/repository:tag` for each tag, or `host/repository@` if there is none.
     pub fn names(&self) -> Vec<String> {
-        names(
-            &format!("{}/{}", self.endpoint, self.repository),
-            &self.tags,
-        )
+        names(&self.name(), &self.tags)
     }
 }
 

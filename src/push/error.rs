@@ -77,9 +77,8 @@ pub enum PushError {
     /// A blob of an earlier image is no longer in the registry.
     #[error("the blob {0} of an earlier image is gone from the registry")]
     Vanished(Digest),
-    /// A blob of an earlier image could not be read from the registry that has it, to send it to
-    /// another.
-    #[error("could not read the blob {digest} of an earlier image back from `{holder}`")]
+    /// A blob could not be read from a repository that should have it, to send it to another.
+    #[error("could not read the blob {digest} back from `{holder}`")]
     NotReadBack {
         /// The digest of the blob.
         digest: Digest,
@@ -124,9 +123,6 @@ pub enum PushError {
         /// The digest of the image. `None` if its manifest is not built yet.
         digest: Option<Digest>,
     },
-    /// A best-effort destination fell behind in a broadcast. It reads the blob by itself later.
-    #[error("it fell behind the others")]
-    Lagging,
     /// A best-effort destination made no progress, so the push to it was cancelled.
     #[error(
         "`{destination}` was given up: nothing had moved for {} s since the others were done",
@@ -179,7 +175,7 @@ impl PushError {
         matches!(self, Self::Registry { cause, .. } if cause.refuses_manifest())
     }
 
-    /// Returns whether reusing the layers of earlier images caused the error.
+    /// Returns whether a blob that should be in a repository is not there or cannot be read.
     pub(super) fn is_caused_by_reuse(&self) -> bool {
         matches!(self, Self::Vanished(_) | Self::NotReadBack { .. })
     }
@@ -216,9 +212,7 @@ impl Diagnostic for PushError {
             Self::NoPlatform { .. } | Self::SeveralPlatforms { .. } => ExitCode::Usage,
             Self::TagExists { .. } | Self::Absent { .. } | Self::Foreign { .. } => ExitCode::Failed,
             Self::NotReadBack { cause, .. } => cause.exit_code(),
-            Self::Vanished(_) | Self::Changed { .. } | Self::Lagging | Self::TimedOut { .. } => {
-                ExitCode::Temporary
-            }
+            Self::Vanished(_) | Self::Changed { .. } | Self::TimedOut { .. } => ExitCode::Temporary,
         }
     }
 
@@ -295,7 +289,7 @@ impl Diagnostic for PushError {
                     .to_owned(),
             ],
             Self::TimedOut { .. } => vec!["run this again when it answers".to_owned()],
-            Self::Manifest(_) | Self::Compress { .. } | Self::Lagging => Vec::new(),
+            Self::Manifest(_) | Self::Compress { .. } => Vec::new(),
         }
     }
 }

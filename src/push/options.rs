@@ -12,6 +12,7 @@ use super::upload_slots::Concurrency;
 use super::verify::Verify;
 use super::{TagLog, UploadSlots, open_files};
 use crate::ci::progress::Progress;
+use crate::http::Network;
 use crate::oci::platform::Platforms;
 
 /// The options that a user sets for a push.
@@ -45,7 +46,7 @@ pub struct Settings {
     pub options: PushOptions,
     /// Limits how many blobs of all images of the run are transferred at once.
     pub slots: Arc<UploadSlots>,
-    /// How long a best-effort destination may make no progress once the required ones are done.
+    /// How long nothing may move before the best-effort destinations are given up.
     pub best_effort_timeout: Duration,
     /// The folder of the temporary files with compressed layers.
     pub temporary_directory: PathBuf,
@@ -61,7 +62,7 @@ impl Settings {
     /// Creates the settings of a run from its options.
     pub fn new(
         options: &PushOptions,
-        best_effort_timeout: Duration,
+        network: &Network,
         temporary_directory: PathBuf,
         tag_log: TagLog,
     ) -> Self {
@@ -77,7 +78,8 @@ impl Settings {
                 ..options.clone()
             },
             slots: Arc::new(UploadSlots::new(concurrency, progress.clone())),
-            best_effort_timeout,
+            // A transfer that stands still is tried again before.
+            best_effort_timeout: network.retry_timeout.max(network.stall_timeout),
             temporary_directory,
             progress,
             tag_log,

@@ -1,241 +1,316 @@
-//! Compresses an image of uncompressed layers: reuses the layers that the destinations have,
-//! compresses the others, and uploads each as soon as it is compressed.
+//! Prepares an image to be pushed: its manifests as they are or as they are selected, or, for an
+//! image of uncompressed layers, one layer after the other and then a manifest.
 
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, stream};
-use tokio::sync::mpsc;
 
-use super::blobs::{Blob, BlobSource, Blobs};
+use super::blobs::{self, Blob, BlobSource, Blobs};
+use super::compress::{Compression, Method, compress};
+use super::destination::Destination;
 use super::manifest_builder::{Family, Layer, LayerEncoding, build_manifest};
-use super::probe::DestinationState;
-use super::reuse::ReusableLayers;
-use super::{Destination, PushError, Settings};
+use super::selection::{check_platform, existing_manifests, select_platforms};
+use super::{BlobLocations, PushError, Settings, notes, reuse};
 use crate::ci::progress::Work;
-use crate::image::{LayerFormat, Source, Tree, UncompressedImage, UncompressedLayer};
+use crate::image::{
+    LayerFormat, Referrers, RewrittenIndex, Source, Tree, UncompressedImage, UncompressedLayer,
+};
 use crate::oci::digest::Digest;
-use crate::oci::manifest::{AnyManifest, Manifest};
-use crate::push::compress::Compression;
-use crate::push::compress::{Method, compress};
+use crate::oci::manifest::AnyManifest;
 
-/// A compressed image, and the states of the destinations that its layers were uploaded to.
-pub(super) struct CompressedImage {
-    /// The manifest and all blobs. `None` if every destination failed.
-    pub(super) image: Option<(Tree, Blobs)>,
-    /// The same image with an OCI manifest. `None` unless `image` has a Docker manifest.
+/// An image as it is pushed.
+pub(super) struct PreparedImage {
+    pub(super) tree: Tree,
+    /// The same image with an OCI manifest. `None` unless a Docker manifest was built for it.
     pub(super) oci_tree: Option<Tree>,
-    /// One state per destination, or the error that ended the upload.
-    pub(super) states: Vec<Result<DestinationState, PushError>>,
+    pub(super) referrers: Referrers,
+    /// The blobs of the image and its referrers.
+    pub(super) blobs: Blobs,
+    /// Changes to the source's manifests and what is unusual about the image, as sentences.
+    pub(super) notes: Vec<String>,
 }
 
-/// How many compressed layers may wait for the upload: one waits while another is sent.
-const QUEUE: usize = 2;
+/// An image of which all blobs are ready, or one whose layers are still compressed.
+pub(super) enum Preparation<'a> {
+    Ready(Box<PreparedImage>),
+    Layers(UnfinishedImage<'a>),
+}
 
-/// Finds the layers that the destinations have, compresses each other layer once, and uploads it to
-/// every destination while the next is compressed.
+/// An image of which some layers are ready.
+pub(super) struct UnfinishedImage<'a> {
+    source: &'a Source,
+    image: &'a UncompressedImage,
+    settings: &'a Settings,
+    /// The layers that are not ready. The largest is last and comes next, because the last upload
+    /// runs alone.
+    pending: Vec<&'a UncompressedLayer>,
+    /// The layers that are ready, by diff ID.
+    layers: HashMap<Digest, Layer>,
+    config: Blob,
+    blobs: Blobs,
+}
+
+impl PreparedImage {
+    /// Returns the manifests with those of the referrers among the children.
+    pub(super) fn all_manifests(&self) -> Tree {
+        let mut tree = self.tree.clone();
+        let manifests = self.referrers.manifests();
+        tree.children
+            .extend(manifests.map(|one| (one.digest().clone(), one.clone())));
+        tree
+    }
+
+    /// Reads the blobs from a destination that has them, where that spares the source: unless they are
+    /// on this machine.
+    pub(super) fn read_from(&mut self, destination: &Destination) {
+        for blob in &mut self.blobs {
+            if let BlobSource::Source(source, _) = &blob.origin
+                && (source.repository().is_some() || blob.is_absent())
+            {
+                blob.origin = BlobSource::of(destination);
+            }
+        }
+    }
+}
+
+impl Preparation<'_> {
+    /// Returns the image. `None` if it is not ready.
+    pub(super) fn image(&self) -> Option<&PreparedImage> {
+        match self {
+            Self::Ready(image) => Some(image),
+            Self::Layers(_) => None,
+        }
+    }
+
+    /// Returns the blobs that are ready.
+    pub(super) fn blobs(&self) -> &Blobs {
+        match self {
+            Self::Ready(image) => &image.blobs,
+            Self::Layers(unfinished) => &unfinished.blobs,
+        }
+    }
+
+    /// Returns the next blob that was not ready before. `None` if there is no other.
+    ///
+    /// # Errors
+    ///
+    /// If a layer cannot be read or compressed, or does not have the diff ID that the config states.
+    pub(super) async fn next(&mut self) -> Result<Option<Blob>, PushError> {
+        match self {
+            Self::Ready(_) => Ok(None),
+            Self::Layers(unfinished) => unfinished.next().await,
+        }
+    }
+
+    /// Returns the image once all blobs are ready. `None` before.
+    ///
+    /// # Errors
+    ///
+    /// If no manifest can be built.
+    pub(super) fn finish(self) -> Result<Option<PreparedImage>, PushError> {
+        match self {
+            Self::Ready(image) => Ok(Some(*image)),
+            Self::Layers(unfinished) if unfinished.pending.is_empty() => {
+                unfinished.build().map(Some)
+            }
+            Self::Layers(_) => Ok(None),
+        }
+    }
+}
+
+/// Prepares the image of a source for these destinations.
 ///
 /// # Errors
 ///
-/// If a layer cannot be read or compressed, or does not have the diff ID that the config states.
-pub(super) async fn compress_and_upload(
-    source: &Source,
-    image: &UncompressedImage,
+/// If the source cannot be read or has no requested platform.
+pub(super) async fn prepare<'a>(
+    source: &'a Source,
     destinations: &[Destination],
+    settings: &'a Settings,
+    locations: &BlobLocations,
+) -> Result<Preparation<'a>, PushError> {
+    if settings.options.referrers {
+        source
+            .check_referrers_supported()
+            .map_err(PushError::Source)?;
+    }
+    match existing_manifests(source.image(), settings) {
+        Ok(tree) => {
+            let image = select(source, &tree, settings, locations).await?;
+            Ok(Preparation::Ready(Box::new(image)))
+        }
+        Err(image) => reuse_layers(source, image, destinations, settings).await,
+    }
+}
+
+/// Selects the manifests of the source that are pushed.
+async fn select(
+    source: &Source,
+    tree: &Tree,
     settings: &Settings,
-) -> Result<CompressedImage, PushError> {
+    locations: &BlobLocations,
+) -> Result<PreparedImage, PushError> {
+    let selected = select_platforms(source, tree, settings).await?;
+    let mut notes = source.image().notes.clone();
+    notes.extend(selected.smaller.iter().map(RewrittenIndex::to_string));
+    notes.extend(notes::of_tree(&selected.tree));
+    let mut referrers = Referrers::default();
+    if settings.options.referrers {
+        let found = source.referrers(&selected.tree).await;
+        referrers = found.map_err(PushError::Source)?;
+        notes.extend(selected.smaller.map(|rewritten| {
+            format!(
+                "what refers to the index {} itself stays behind",
+                rewritten.from
+            )
+        }));
+    }
+    notes.extend(referrers.notes.iter().cloned());
+    let trees = referrers.all.iter().map(|referrer| &referrer.tree);
+    let named = selected.tree.blobs().chain(trees.flat_map(Tree::blobs));
+    let blobs = blobs::named(named, source);
+    if let Some((endpoint, repository)) = source.repository() {
+        for blob in &blobs {
+            locations.record(endpoint, repository, &blob.digest);
+        }
+    }
+    record_base_images(source, &selected.tree, &blobs, locations).await;
+    Ok(PreparedImage {
+        tree: selected.tree,
+        oci_tree: None,
+        referrers,
+        blobs,
+        notes,
+    })
+}
+
+/// Records the base images' repositories as possible locations of the layers that the source lacks.
+async fn record_base_images(
+    source: &Source,
+    tree: &Tree,
+    blobs: &Blobs,
+    locations: &BlobLocations,
+) {
+    let absent: Vec<_> = blobs.iter().filter(|blob| blob.is_absent()).collect();
+    if absent.is_empty() {
+        return;
+    }
+    for base in source.base_images(tree).await {
+        for blob in &absent {
+            locations.record_candidate(&base.endpoint, &base.repository, &blob.digest);
+        }
+    }
+}
+
+/// Finds the layers of an image that the destinations have; the others have to be compressed.
+async fn reuse_layers<'a>(
+    source: &'a Source,
+    image: &'a UncompressedImage,
+    destinations: &[Destination],
+    settings: &'a Settings,
+) -> Result<Preparation<'a>, PushError> {
+    let options = &settings.options;
+    check_platform(&image.config, &options.platforms)?;
     let config = Blob::new(
         Digest::of(&image.config),
         image.config.len() as u64,
         BlobSource::Memory(image.config.clone()),
     );
-    let searches = destinations.iter().map(|destination| async {
-        if settings.options.layer_reuse {
-            destination
-                .find_reusable(image, settings.options.existing_tag)
-                .await
-        } else {
-            let state = destination.probe_tags(&config.digest).await?;
-            Ok(ReusableLayers::from(state))
-        }
-    });
-    let mut reusable: Vec<_> = join_all(searches).await;
-    if let Some(manifest) = same_image(&mut reusable, settings.options.compression) {
+    let policies = destinations
+        .iter()
+        .map(|destination| destination.apply_tag_policy(&config.digest, options.existing_tag));
+    join_all(policies).await;
+    let found = reuse::search(image, destinations, options).await;
+    let there = |digest: &Digest, size| {
+        let holder = found.first()?;
+        Some(Blob::new(digest.clone(), size, BlobSource::of(holder.0)))
+    };
+    if let Some(manifest) = reuse::same_image(&found, options.compression) {
         tracing::info!("the image is there already: nothing has to be compressed");
-        let mut blobs: Blobs = manifest
-            .blobs()
-            .into_iter()
-            .map(Blob::already_present)
-            .collect();
-        blobs.retain(|blob| blob.digest != config.digest);
-        blobs.push(config);
-        return Ok(CompressedImage {
-            image: Some((Tree::of(AnyManifest::Manifest(manifest)), blobs)),
-            oci_tree: None,
-            states: states(reusable),
-        });
+        let layers = manifest.blobs().into_iter();
+        let layers = layers.filter(|blob| blob.digest != config.digest);
+        let layers = layers.filter_map(|blob| there(&blob.digest, blob.size));
+        let blobs = layers.chain([config.clone()]).collect();
+        let tree = Tree::of(AnyManifest::Manifest(manifest));
+        let image = Box::new(built_image(source, tree, None, blobs));
+        return Ok(Preparation::Ready(image));
     }
-    let mut layers_by_diff_id = reuse_layers(image, destinations, &mut reusable, settings).await;
-    let mut blobs: Blobs = layers_by_diff_id
-        .values()
-        .map(|layer| Blob::new(layer.digest.clone(), layer.size, BlobSource::AlreadyPresent))
-        .collect();
-    let states = states(reusable);
-
-    if let Compression::With(_) = settings.options.compression {
-        let mut seen = HashSet::new();
-        let to_compress = image.layers.iter().filter(|layer| {
-            layer.form == LayerFormat::Tar
-                && !layers_by_diff_id.contains_key(&layer.diff_id)
-                && seen.insert(&layer.diff_id)
-        });
+    let layers = reuse::shared_layers(image, &found, options.compression).await;
+    let mut blobs: Blobs = Vec::new();
+    for layer in layers.values() {
+        blobs.extend(there(&layer.digest, layer.size));
+    }
+    let mut seen = HashSet::new();
+    let mut pending: Vec<_> = image.layers.iter().collect();
+    pending.retain(|layer| !layers.contains_key(&layer.diff_id) && seen.insert(&layer.diff_id));
+    pending.sort_by_key(|layer| layer.size);
+    if let Compression::With(_) = options.compression {
+        let to_compress = pending
+            .iter()
+            .filter(|layer| layer.form == LayerFormat::Tar);
         let sizes = to_compress.map(|layer| layer.size);
         settings.progress.expect(Work::Compress, sizes);
     }
-    let (ready, waiting) = mpsc::channel::<Blob>(QUEUE);
-    let compression = async {
-        // Moved in, so that the channel is closed after the last layer.
-        let ready = ready;
-        // The largest layer first, because the last upload runs alone.
-        let mut layers: Vec<_> = image.layers.iter().collect();
-        layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
-        for layer in layers {
-            if layers_by_diff_id.contains_key(&layer.diff_id) {
-                continue;
-            }
-            let (compressed, blob) = compress_layer(source, layer, settings).await?;
-            layers_by_diff_id.insert(layer.diff_id.clone(), compressed);
-            let is_new = |blob: &Blob| !blobs.iter().any(|known| known.digest == blob.digest);
-            if let Some(blob) = blob.filter(is_new) {
-                blobs.push(blob.clone());
-                if ready.send(blob).await.is_err() {
-                    return Ok(None);
-                }
-            }
-        }
-        Ok::<_, PushError>(Some((layers_by_diff_id, blobs)))
-    };
-    let (compressed, states) = tokio::join!(
-        compression,
-        upload_layers(waiting, destinations, states, settings)
-    );
-    let Some((layers_by_diff_id, mut blobs)) = compressed? else {
-        return Ok(CompressedImage {
-            image: None,
-            oci_tree: None,
-            states,
-        });
-    };
-    let layers = image
-        .layers
-        .iter()
-        .map(|layer| layers_by_diff_id[&layer.diff_id].clone());
-    let layers: Vec<_> = layers.collect();
-    let build = |family| {
-        build_manifest(&config.digest, config.size, &layers, family).map_err(PushError::Manifest)
-    };
-    let family = Family::of(&layers);
-    let manifest = build(family)?;
-    let oci_tree = match family {
-        Family::Docker => Some(Tree::of(build(Family::Oci)?)),
-        Family::Oci => None,
-    };
-    if !blobs.iter().any(|blob| blob.digest == config.digest) {
-        blobs.push(config);
-    }
-    Ok(CompressedImage {
-        image: Some((Tree::of(manifest), blobs)),
+    blobs.retain(|blob| blob.digest != config.digest);
+    blobs.push(config.clone());
+    Ok(Preparation::Layers(UnfinishedImage {
+        source,
+        image,
+        settings,
+        pending,
+        layers,
+        config,
+        blobs,
+    }))
+}
+
+/// Returns an image with a manifest that was built for it.
+fn built_image(source: &Source, tree: Tree, oci_tree: Option<Tree>, blobs: Blobs) -> PreparedImage {
+    let mut notes = source.image().notes.clone();
+    notes.extend(notes::of_tree(&tree));
+    PreparedImage {
+        tree,
         oci_tree,
-        states,
-    })
-}
-
-/// Returns the states of the destinations without the reusable layers.
-fn states(
-    reusable: Vec<Result<ReusableLayers, PushError>>,
-) -> Vec<Result<DestinationState, PushError>> {
-    let state = |reusable: ReusableLayers| reusable.state;
-    reusable
-        .into_iter()
-        .map(|reusable| reusable.map(state))
-        .collect()
-}
-
-/// Returns the manifest of an previous push of the same image. `None` unless every reachable
-/// destination has it, with the requested compression.
-fn same_image(
-    reusable: &mut [Result<ReusableLayers, PushError>],
-    compression: Compression,
-) -> Option<Manifest> {
-    let mut reached = reusable
-        .iter_mut()
-        .filter_map(|reusable| reusable.as_mut().ok());
-    let first = reached.next()?.image.clone()?;
-    let has_encoding = |layer| LayerEncoding::of(layer) == Some(LayerEncoding::from(compression));
-    let same = |reusable: &mut ReusableLayers| {
-        reusable
-            .image
-            .as_ref()
-            .is_some_and(|i| i.digest == first.digest)
-    };
-    if !first.layers.iter().all(has_encoding) || !reached.all(same) {
-        return None;
+        referrers: Referrers::default(),
+        blobs,
+        notes,
     }
-    for reusable in reusable.iter_mut().flatten() {
-        reusable.state.image_is_present = true;
-    }
-    Some(first)
 }
 
-/// Returns the layers that every reachable destination has as the same blob, by diff ID, so that
-/// all destinations get the same digest. A layer that only some have is compressed again for all.
-async fn reuse_layers(
-    image: &UncompressedImage,
-    destinations: &[Destination],
-    reusable: &mut [Result<ReusableLayers, PushError>],
-    settings: &Settings,
-) -> HashMap<Digest, Layer> {
-    let mut reused = HashMap::new();
-    for layer in &image.layers {
-        let previous = reusable.iter().flatten().find_map(|reusable| {
-            let previous = reusable.layers.get(&layer.diff_id)?;
-            (LayerEncoding::of(previous)? == LayerEncoding::from(settings.options.compression))
-                .then_some(previous)
-        });
-        let Some(previous) = previous.filter(|_| layer.form == LayerFormat::Tar).cloned() else {
-            continue;
-        };
-        let mut is_everywhere = true;
-        for (destination, reusable) in destinations.iter().zip(reusable.iter_mut()) {
-            let Ok(reusable) = reusable else { continue };
-            // The layer is compressed again if a destination does not answer.
-            let has = reusable.state.has(&previous.digest)
-                || destination.has(&previous.digest).await.unwrap_or(false);
-            if has {
-                reusable.state.present.insert(previous.digest.clone());
+impl UnfinishedImage<'_> {
+    /// Compresses the next layers, up to one with a new blob.
+    async fn next(&mut self) -> Result<Option<Blob>, PushError> {
+        while let Some(layer) = self.pending.last() {
+            let (made, blob) = compress_layer(self.source, layer, self.settings).await?;
+            self.layers.insert(layer.diff_id.clone(), made);
+            self.pending.pop();
+            let is_new = |blob: &Blob| self.blobs.iter().all(|known| known.digest != blob.digest);
+            if let Some(blob) = blob.filter(is_new) {
+                self.blobs.push(blob.clone());
+                return Ok(Some(blob));
             }
-            is_everywhere &= has;
         }
-        if is_everywhere {
-            let encoding = LayerEncoding::from(settings.options.compression);
-            reused.insert(
-                layer.diff_id.clone(),
-                Layer {
-                    encoding,
-                    digest: previous.digest,
-                    size: previous.size,
-                },
-            );
-        }
+        Ok(None)
     }
-    if !reused.is_empty() {
-        tracing::info!(
-            "{} of {} layers are there already and need not be compressed",
-            reused.len(),
-            image.layers.len()
-        );
+
+    /// Builds the manifest.
+    fn build(self) -> Result<PreparedImage, PushError> {
+        let layers = self.image.layers.iter();
+        let layers: Vec<_> = layers
+            .map(|layer| self.layers[&layer.diff_id].clone())
+            .collect();
+        let build = |family| {
+            let built = build_manifest(&self.config.digest, self.config.size, &layers, family);
+            built.map(Tree::of).map_err(PushError::Manifest)
+        };
+        let family = Family::of(&layers);
+        let tree = build(family)?;
+        let oci_tree = match family {
+            Family::Docker => Some(build(Family::Oci)?),
+            Family::Oci => None,
+        };
+        Ok(built_image(self.source, tree, oci_tree, self.blobs))
     }
-    reused
 }
 
 /// Compresses one layer if necessary. Returns the layer for the manifest, and its blob. There is no
@@ -325,64 +400,4 @@ async fn compress_tar(
         compressed.size,
         BlobSource::File(compressed.file),
     ))
-}
-
-/// Uploads the layers from the channel to every destination. A destination that fails gets no
-/// further layers, and its error becomes its state. If all destinations have failed, the channel is
-/// closed.
-async fn upload_layers(
-    mut waiting: mpsc::Receiver<Blob>,
-    destinations: &[Destination],
-    mut states: Vec<Result<DestinationState, PushError>>,
-    settings: &Settings,
-) -> Vec<Result<DestinationState, PushError>> {
-    let is_empty: Vec<_> = states
-        .iter()
-        .map(|state| state.as_ref().ok().map(|state| state.is_empty))
-        .collect();
-    if is_empty.iter().all(Option::is_none) {
-        return states;
-    }
-    let layers = stream::poll_fn(|context| waiting.poll_recv(context));
-    let mut uploads = layers
-        .map(|blob| {
-            let attempts = destinations.iter().zip(&is_empty);
-            let attempts: Vec<_> = attempts
-                .map(|(destination, is_empty)| {
-                    let blob = blob.clone();
-                    async move {
-                        let Some(is_empty) = is_empty else {
-                            return Ok(false);
-                        };
-                        let is_present = !is_empty && destination.has(&blob.digest).await?;
-                        if !is_present && settings.options.dry_run {
-                            destination.stats.sent(&blob.digest, blob.size);
-                        } else if !is_present {
-                            blob.send(destination, &settings.progress).await?;
-                        }
-                        Ok::<_, PushError>(is_present)
-                    }
-                })
-                .collect();
-            async move {
-                let _slot = settings.slots.acquire(blob.size).await;
-                (blob.digest, join_all(attempts).await)
-            }
-        })
-        .buffer_unordered(settings.slots.large());
-    while let Some((digest, results)) = uploads.next().await {
-        for (state, result) in states.iter_mut().zip(results) {
-            match (state.as_mut(), result) {
-                (Ok(state), Ok(true)) => drop(state.present.insert(digest.clone())),
-                (Ok(state), Ok(false)) => drop(state.sent.insert(digest.clone())),
-                (Ok(_), Err(error)) => *state = Err(error),
-                (Err(_), _) => {}
-            }
-        }
-        if states.iter().all(Result::is_err) {
-            break;
-        }
-    }
-    drop(uploads);
-    states
 }

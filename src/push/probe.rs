@@ -1,67 +1,15 @@
 //! Finds what a destination already has, with as few requests as possible.
 
-use std::collections::HashSet;
-
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::blobs::{Blob, Blobs};
-use super::upload::UploadResult;
-use super::{Destination, PushError};
+use super::blobs::{Blob, BlobSource};
+use super::destination::{BlobState, Destination};
+use super::prepare::PreparedImage;
+use super::{PushError, Settings};
 use crate::image::{Referrers, Tree};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::registry::RegistryError;
-
-/// The known state of one destination.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DestinationState {
-    /// The digest of each tag before the push, in the destination's order. `None` if the tag is
-    /// new.
-    pub(super) tags: Vec<Option<Digest>>,
-    /// Whether the image's manifest is at the destination. A registry accepts a manifest only if it
-    /// has everything that the manifest names, so all blobs are there too.
-    pub(super) image_is_present: bool,
-    /// Blobs that this push sent.
-    pub(super) sent: HashSet<Digest>,
-    /// Blobs that this push mounted from another repository.
-    pub(super) mounted: HashSet<Digest>,
-    /// For each referrer of the image, whether it is at the destination.
-    pub(super) referrers: Vec<bool>,
-    /// Blobs that the destination had before the push.
-    pub(super) present: HashSet<Digest>,
-    /// Whether the repository has no image yet, so that it is unlikely to have any blob.
-    pub(super) is_empty: bool,
-}
-
-impl DestinationState {
-    /// Returns whether the destination has the blob, so that it need not be sent.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
-        [&self.sent, &self.mounted, &self.present]
-            .iter()
-            .any(|blobs| blobs.contains(digest))
-    }
-
-    /// Adds the blobs that an upload has sent or mounted.
-    ///
-    /// # Errors
-    ///
-    /// The error that ended the upload.
-    pub(super) fn add(&mut self, done: UploadResult) -> Result<(), PushError> {
-        self.sent.extend(done.sent);
-        self.mounted.extend(done.mounted);
-        done.error.map_or(Ok(()), Err)
-    }
-
-    /// Records the blobs of a tree whose manifest is at the destination.
-    pub(super) fn mark_present(&mut self, tree: &Tree) {
-        let digests: Vec<_> = tree.blobs().map(|blob| &blob.digest).collect();
-        for digest in digests {
-            if !self.has(digest) {
-                self.present.insert(digest.clone());
-            }
-        }
-    }
-}
 
 /// The smallest blob for which a HEAD request is sent before the upload, if the previous image did
 /// not have it. The request costs as much as the upload of a smaller blob.
@@ -80,28 +28,63 @@ impl Destination {
             .map_err(|cause| self.failed(Some(reference), cause))
     }
 
+    /// Finds what the destination has of an image, whose manifest is not built yet if there is no
+    /// `image`: where the tags point, which referrers it has, and which of `blobs`. The push to it
+    /// ends if it fails, or if the tags decide that nothing is pushed.
+    pub(super) async fn probe(
+        &self,
+        image: Option<&PreparedImage>,
+        blobs: &[Blob],
+        settings: &Settings,
+    ) {
+        let probing = async {
+            let digest = image.map(|image| image.tree.root.digest());
+            let is_known = self.state().tags.is_some();
+            if !is_known {
+                self.probe_tags(digest).await?;
+                if !self.state().image_is_present {
+                    self.read_previous_manifest().await?;
+                }
+            }
+            if let Some(image) = image {
+                let policy = settings.options.existing_tag;
+                let unchanged = self.unchanged_by_policy(image.tree.root.digest(), policy)?;
+                if unchanged.is_some() {
+                    return Ok(unchanged);
+                }
+                if self.state().image_is_present {
+                    self.record_present(image.tree.blobs());
+                }
+                self.probe_referrers(&image.referrers).await?;
+            }
+            self.probe_blobs(blobs, settings.slots.all()).await?;
+            Ok(None)
+        };
+        self.finish_if(probing.await);
+    }
+
     /// Finds where the tags point, and whether the destination has the manifest with this digest.
-    pub(super) async fn probe_tags(&self, digest: &Digest) -> Result<DestinationState, PushError> {
-        let tags: Vec<_> = stream::iter(self.tags.clone())
-            .map(|tag| async move { self.head(&tag).await })
+    pub(super) async fn probe_tags(&self, digest: Option<&Digest>) -> Result<(), PushError> {
+        let tags: Vec<_> = stream::iter(&self.tags)
+            .map(|tag| self.head(tag))
             .buffered(8)
             .try_collect()
             .await?;
-        let image_is_present = tags.iter().flatten().any(|found| found == digest)
-            || self.head(digest.as_str()).await?.is_some();
-        Ok(DestinationState {
-            tags,
-            image_is_present,
-            ..DestinationState::default()
-        })
+        let image_is_present = match digest {
+            Some(digest) => {
+                tags.iter().flatten().any(|found| found == digest)
+                    || self.head(digest.as_str()).await?.is_some()
+            }
+            None => false,
+        };
+        let mut state = self.state();
+        state.tags = Some(tags);
+        state.image_is_present = image_is_present;
+        Ok(())
     }
 
     /// Finds which referrers of the image the destination has: each by its tag, or by its digest.
-    pub(super) async fn probe_referrers(
-        &self,
-        referrers: &Referrers,
-        state: &mut DestinationState,
-    ) -> Result<(), PushError> {
+    async fn probe_referrers(&self, referrers: &Referrers) -> Result<(), PushError> {
         let present: Vec<_> = stream::iter(&referrers.all)
             .map(|referrer| async move {
                 let digest = referrer.tree.root.digest();
@@ -114,70 +97,73 @@ impl Destination {
             .await?;
         let pairs = referrers.all.iter().zip(&present);
         for (referrer, _) in pairs.filter(|(_, is_present)| **is_present) {
-            state.mark_present(&referrer.tree);
+            self.record_present(referrer.tree.blobs());
         }
-        state.referrers = present;
+        self.state().referrers = present;
         Ok(())
-    }
-
-    /// Probes the tags and, if the image is missing, reads a previous manifest of the repository.
-    pub(super) async fn probe(&self, digest: &Digest) -> Result<DestinationState, PushError> {
-        let mut state = self.probe_tags(digest).await?;
-        if !state.image_is_present {
-            self.read_previous_manifest(&mut state).await?;
-        }
-        Ok(state)
     }
 
     /// Records the blobs of a previous image of the repository as present: the image under one of
     /// the tags, or the newest. The other blobs are checked one by one.
-    async fn read_previous_manifest(&self, state: &mut DestinationState) -> Result<(), PushError> {
-        let tagged = state.tags.iter().flatten().next().map(Digest::to_string);
+    async fn read_previous_manifest(&self) -> Result<(), PushError> {
+        let tagged = {
+            let state = self.state();
+            let mut tags = state.tags.iter().flatten().flatten();
+            tags.next().map(Digest::to_string)
+        };
         let previous = match tagged {
             Some(digest) => Some(digest),
-            None => self.previous_images(state).await.into_iter().next(),
+            None => self.previous_images().await.into_iter().next(),
         };
         if let Some(previous) = previous
             && let Some(manifest) = self.manifest(&previous).await?
         {
-            state.mark_present(&Tree::of(manifest));
+            self.record_present(Tree::of(manifest).blobs());
         }
         Ok(())
     }
 
-    /// Returns the blobs that the destination lacks. It does not send a HEAD request for small
-    /// blobs.
-    pub(super) async fn missing<'a>(
+    /// Records which of these blobs the destination has. It does not send a HEAD request for blobs that
+    /// are sent as fast.
+    pub(super) async fn probe_blobs(
         &self,
-        blobs: &'a Blobs,
-        state: &mut DestinationState,
+        blobs: &[Blob],
         concurrency: usize,
-    ) -> Result<Vec<&'a Blob>, PushError> {
-        let unknown = blobs.iter().filter(|blob| !state.has(&blob.digest));
-        let min_size = if state.is_empty {
-            CHECK_MIN_SIZE_IF_EMPTY
-        } else {
-            CHECK_MIN_SIZE
-        };
-        let (to_check, mut missing): (Vec<_>, Vec<_>) =
-            unknown.partition(|blob| blob.size >= min_size || blob.is_absent());
-        let checked: Vec<_> = stream::iter(to_check)
-            .map(|blob| async move { Ok::<_, PushError>((blob, self.has(&blob.digest).await?)) })
-            .buffered(concurrency)
-            .try_collect()
-            .await?;
-        for (blob, is_present) in checked {
-            if is_present {
-                state.present.insert(blob.digest.clone());
-            } else {
-                missing.push(blob);
+    ) -> Result<(), PushError> {
+        let (endpoint, repository) = (self.registry.endpoint(), &self.repository);
+        for blob in blobs {
+            if self.locations.has(endpoint, repository, &blob.digest) {
+                self.record(&blob.digest, BlobState::Present);
             }
         }
-        Ok(missing)
+        let is_empty = self.state().is_empty;
+        let is_checked = |blob: &&Blob| {
+            let min_size = match &blob.origin {
+                _ if is_empty => CHECK_MIN_SIZE_IF_EMPTY,
+                // An interrupted run may have left it, and it cost more than the request.
+                BlobSource::File(_) => 0,
+                _ => CHECK_MIN_SIZE,
+            };
+            !self.has(&blob.digest) && (blob.size >= min_size || blob.is_absent())
+        };
+        let checked =
+            stream::iter(blobs.iter().filter(is_checked))
+                .map(|blob| async move {
+                    Ok::<_, PushError>((blob, self.has_blob(&blob.digest).await?))
+                })
+                .buffer_unordered(concurrency);
+        checked
+            .try_for_each(|(blob, is_present)| async move {
+                if is_present {
+                    self.record(&blob.digest, BlobState::Present);
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Returns whether the destination has the blob, by a HEAD request.
-    pub(super) async fn has(&self, digest: &Digest) -> Result<bool, PushError> {
+    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool, PushError> {
         self.registry
             .has_blob(&self.repository, digest)
             .await

@@ -7,10 +7,11 @@ use serde::Serialize;
 use crate::diagnostics::render::causes;
 use crate::diagnostics::{Diagnostic, SharedError};
 use crate::google::preflight::MissingRole;
+use crate::oci::digest::Digest;
 use crate::oci::reference::Endpoint;
+use crate::push::PushError;
 use crate::push::destinations::Target;
 use crate::push::verify::{Verified, VerifyError};
-use crate::push::{PushError, Pushed};
 use crate::registry::RegistryError;
 use crate::registry::pool::PoolError;
 
@@ -32,6 +33,41 @@ pub enum Status {
     Partial,
     /// No destination has the image.
     Failed,
+}
+
+/// The result of a push at one destination.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// `host/repository`.
+    pub name: String,
+    /// The tags of the destination, and whether this push moved each.
+    pub tags: Vec<PushedTag>,
+    /// The digest that the tags point at.
+    pub digest: Digest,
+    /// The bytes of the blobs that were sent. A blob that was sent twice counts twice.
+    pub sent_bytes: u64,
+    /// The bytes of the blobs that were mounted from another repository of the registry.
+    pub mounted_bytes: u64,
+    /// The bytes of the blobs that the repository already had.
+    pub present_bytes: u64,
+    /// The number of blobs that were read from the source again for this destination, and their
+    /// bytes.
+    pub reread: (u64, u64),
+    /// The number of referrers of the image at the destination; in a dry run, after a real push.
+    pub referrers: usize,
+    /// The tags of those referrers that have one, with their digests.
+    pub referrer_tags: Vec<(String, Digest)>,
+}
+
+/// A tag after the push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedTag {
+    /// The tag, without the repository.
+    pub tag: String,
+    /// Whether this push moved the tag. False if it pointed at the digest before, or is kept.
+    pub moved: bool,
+    /// The other digest that it still points at, if `existing_tag` is `keep`.
+    pub kept: Option<Digest>,
 }
 
 /// A pushed image at one destination, with the result of the verification.
@@ -76,7 +112,7 @@ impl FailedDestination {
     /// Creates the failure of `target`.
     pub fn new(target: &Target, error: SharedError) -> Self {
         Self {
-            name: format!("{}/{}", target.endpoint, target.repository),
+            name: target.name(),
             tags: target.tags.clone(),
             best_effort: target.best_effort,
             error,

@@ -8,11 +8,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::probe::DestinationState;
-use super::{Destination, PushError};
-use crate::image::UncompressedImage;
+use super::compress::Compression;
+use super::destination::{BlobState, Destination};
+use super::manifest_builder::{Layer, LayerEncoding};
+use super::{PushError, PushOptions};
+use crate::image::{LayerFormat, UncompressedImage};
 use crate::oci::config::diff_ids;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Manifest};
@@ -25,20 +28,114 @@ const PREVIOUS_IMAGES: usize = 8;
 #[derive(Default)]
 pub(super) struct ReusableLayers {
     /// The manifest of the same image: one with the same config and the same number of layers.
-    pub(super) image: Option<Manifest>,
+    image: Option<Manifest>,
     /// The blobs of the layers, by diff ID.
-    pub(super) layers: HashMap<Digest, Descriptor>,
-    /// The state of the destination.
-    pub(super) state: DestinationState,
+    layers: HashMap<Digest, Descriptor>,
 }
 
-impl From<DestinationState> for ReusableLayers {
-    fn from(state: DestinationState) -> Self {
-        Self {
-            state,
-            ..Self::default()
+/// Searches the first repository of each registry for the parts of an image. The other repositories
+/// can mount or read the blobs from there. The push to a repository that cannot be searched ends.
+pub(super) async fn search<'a>(
+    image: &UncompressedImage,
+    destinations: &'a [Destination],
+    options: &PushOptions,
+) -> Vec<(&'a Destination, ReusableLayers)> {
+    loop {
+        let mut first: Vec<&Destination> = Vec::new();
+        for destination in destinations.iter().filter(|one| one.is_open()) {
+            if !first
+                .iter()
+                .any(|one| one.shares_registry_with(destination))
+            {
+                first.push(destination);
+            }
+        }
+        let searches = first.iter().map(|destination| async {
+            let found = if options.layer_reuse {
+                destination.find_reusable(image, options.existing_tag).await
+            } else {
+                let probed = destination.probe_tags(None).await;
+                probed.map(|()| ReusableLayers::default())
+            };
+            match found {
+                Ok(reusable) => Some((*destination, reusable)),
+                Err(error) => {
+                    destination.finish(Err(error));
+                    None
+                }
+            }
+        });
+        let found: Vec<_> = join_all(searches).await.into_iter().flatten().collect();
+        if !found.is_empty() || first.is_empty() {
+            return found;
         }
     }
+}
+
+/// Returns the manifest of a previous push of the same image. `None` unless every searched destination
+/// has it, with the requested compression.
+pub(super) fn same_image(
+    found: &[(&Destination, ReusableLayers)],
+    compression: Compression,
+) -> Option<Manifest> {
+    let mut images = found.iter().map(|(_, reusable)| reusable.image.as_ref());
+    let first = images.next()??;
+    let has_encoding = |layer| LayerEncoding::of(layer) == Some(LayerEncoding::from(compression));
+    let is_same = |image: Option<&Manifest>| image.is_some_and(|it| it.digest == first.digest);
+    if !first.layers.iter().all(has_encoding) || !images.all(is_same) {
+        return None;
+    }
+    for (destination, _) in found {
+        destination.state().image_is_present = true;
+    }
+    Some(first.clone())
+}
+
+/// Returns the layers that every searched destination has as the same blob, by diff ID, so that all
+/// destinations get the same digest. A layer that only some have is compressed again for all.
+pub(super) async fn shared_layers(
+    image: &UncompressedImage,
+    found: &[(&Destination, ReusableLayers)],
+    compression: Compression,
+) -> HashMap<Digest, Layer> {
+    let encoding = LayerEncoding::from(compression);
+    let mut shared = HashMap::new();
+    for layer in image.layers.iter().filter(|it| it.form == LayerFormat::Tar) {
+        let previous = found.iter().find_map(|(_, reusable)| {
+            let previous = reusable.layers.get(&layer.diff_id)?;
+            (LayerEncoding::of(previous)? == encoding).then_some(previous)
+        });
+        let Some(previous) = previous else { continue };
+        let mut is_everywhere = true;
+        for (destination, _) in found {
+            // The layer is compressed again if a destination does not answer.
+            let has = destination.has(&previous.digest)
+                || destination
+                    .has_blob(&previous.digest)
+                    .await
+                    .unwrap_or(false);
+            if has {
+                destination.record(&previous.digest, BlobState::Present);
+            }
+            is_everywhere &= has;
+        }
+        if is_everywhere {
+            let reused = Layer {
+                encoding: encoding.clone(),
+                digest: previous.digest.clone(),
+                size: previous.size,
+            };
+            shared.insert(layer.diff_id.clone(), reused);
+        }
+    }
+    if !shared.is_empty() {
+        tracing::info!(
+            "{} of {} layers are there already and need not be compressed",
+            shared.len(),
+            image.layers.len()
+        );
+    }
+    shared
 }
 
 impl ReusableLayers {
@@ -55,7 +152,7 @@ impl ReusableLayers {
 impl Destination {
     /// Probes the tags, and finds the layers of `image` in the previous images of the repository:
     /// the images under the same tags, then the newest.
-    pub(super) async fn find_reusable(
+    async fn find_reusable(
         &self,
         image: &UncompressedImage,
         policy: ExistingTag,
@@ -66,18 +163,17 @@ impl Destination {
             .buffered(8)
             .try_collect()
             .await?;
-        let mut reusable = ReusableLayers::default();
-        reusable.state.tags = tagged
-            .iter()
-            .map(|manifest| manifest.as_ref().map(|manifest| manifest.digest().clone()))
-            .collect();
+        let digest = |manifest: &Option<AnyManifest>| Some(manifest.as_ref()?.digest().clone());
+        let mut tags: Vec<_> = tagged.iter().map(digest).collect();
         if policy != ExistingTag::Overwrite {
             // A malformed manifest may have the tag, which must not be moved.
-            let tags = self.tags.iter().zip(&mut reusable.state.tags);
-            for (tag, digest) in tags.filter(|(_, digest)| digest.is_none()) {
+            let unknown = self.tags.iter().zip(&mut tags);
+            for (tag, digest) in unknown.filter(|(_, digest)| digest.is_none()) {
                 *digest = self.head(tag).await?;
             }
         }
+        self.state().tags = Some(tags);
+        let mut reusable = ReusableLayers::default();
         let mut seen = HashSet::new();
         for manifest in tagged.into_iter().flatten() {
             self.collect_layers(manifest, &config, image, &mut seen, &mut reusable)
@@ -86,9 +182,9 @@ impl Destination {
         if reusable.is_complete(image) {
             return Ok(reusable);
         }
-        let previous = self.previous_images(&mut reusable.state).await;
-        let mut manifests = stream::iter(previous)
-            .map(|reference| async move { self.manifest(&reference).await })
+        let previous = self.previous_images().await;
+        let mut manifests = stream::iter(&previous)
+            .map(|reference| self.manifest(reference))
             .buffered(PREVIOUS_IMAGES);
         while let Some(manifest) = manifests.next().await {
             if let Some(manifest) = manifest? {
@@ -99,22 +195,21 @@ impl Destination {
                 break;
             }
         }
-        drop(manifests);
         Ok(reusable)
     }
 
     /// Returns references of the newest images of the repository. Empty if the registry refuses to
     /// list them, which does not fail the push.
-    pub(super) async fn previous_images(&self, state: &mut DestinationState) -> Vec<String> {
+    pub(super) async fn previous_images(&self) -> Vec<String> {
         let listing = match self.registry.list_if_available(&self.repository).await {
             Ok(Some(listing)) => listing,
             Ok(None) => {
-                state.is_empty = true;
+                self.state().is_empty = true;
                 return Vec::new();
             }
             Err(_) => return Vec::new(),
         };
-        state.is_empty = listing.tags.is_empty() && listing.manifests.is_empty();
+        self.state().is_empty = listing.tags.is_empty() && listing.manifests.is_empty();
         let by_upload = listing.manifests.iter().map(|m| m.digest.to_string());
         let mut references: Vec<_> = by_upload.collect();
         if references.is_empty() {
@@ -169,10 +264,7 @@ impl Destination {
         image: &UncompressedImage,
         reusable: &mut ReusableLayers,
     ) -> Result<(), PushError> {
-        reusable
-            .state
-            .present
-            .extend(manifest.blobs().into_iter().map(|blob| blob.digest.clone()));
+        self.record_present(manifest.blobs());
         if manifest.config.digest == *config {
             if manifest.layers.len() == image.layers.len() {
                 reusable.image = Some(manifest);

@@ -8,8 +8,9 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::image::{
     Content, Image, Selection, Source, SourceError, Tree, UncompressedImage, attestation_subject,
 };
+use crate::oci::digest::Digest;
 use crate::oci::json;
-use crate::oci::manifest::{AnyManifest, Descriptor, MAX_MANIFEST_SIZE};
+use crate::oci::manifest::{AnyManifest, Descriptor, Index, MAX_MANIFEST_SIZE};
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::push::compress::Compression;
@@ -104,6 +105,37 @@ pub(super) fn select_from_index(tree: &Tree, settings: &Settings) -> Result<Sele
             present: platform_names(present.iter()),
         }),
     }
+}
+
+/// Returns the digest that the tags will point at. `None` if the manifest has to be built first, or
+/// the image cannot be read.
+pub async fn resulting_digest(source: &Source, settings: &Settings) -> Option<Digest> {
+    let tree = existing_manifests(source.image(), settings).ok()?;
+    let selected = select_platforms(source, &tree, settings).await.ok()?;
+    Some(selected.tree.root.digest().clone())
+}
+
+/// Predicts what a push of `index` selects if all its children exist: the digest that the tags will
+/// point at, and the digests of the existing manifests (the index and its children) that are
+/// pushed. `None` if the index alone does not determine that: it names another index, or no
+/// requested image.
+pub fn predict_index(index: &Index, settings: &Settings) -> Option<(Digest, Vec<Digest>)> {
+    let selected = select_from_index(&Tree::predicted(index)?, settings).ok()?;
+    let root = selected.tree.root.digest().clone();
+    let is_kept =
+        |digest: &&Digest| **digest == root || selected.tree.children.contains_key(*digest);
+    let children = index.manifests.iter().map(|child| &child.digest);
+    let kept = std::iter::once(&index.digest)
+        .chain(children)
+        .filter(is_kept);
+    let kept = kept.cloned().collect();
+    Some((root, kept))
+}
+
+/// Returns whether an image is pushed unchanged, with all its platforms and attestations.
+pub fn is_unfiltered(settings: &Settings) -> bool {
+    settings.options.platforms == Platforms::All
+        && settings.options.attestations != Some(Attestations::Strip)
 }
 
 /// Returns the names of platforms, sanitized because they come from the image.

@@ -1,12 +1,9 @@
 //! Applies `existing_tag`, the policy for tags that point at another digest.
 
-use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::distribute::required;
-use super::probe::DestinationState;
-use super::{Destination, PushError, Pushed, PushedTag};
-use crate::image::UncompressedImage;
+use super::destination::Destination;
+use super::{PushError, Pushed, PushedTag};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 
@@ -20,39 +17,23 @@ enum TagStatus {
     MaybeSame(Digest),
 }
 
-/// Applies the policy to the required destinations before any layer is compressed. Returns one
-/// result per destination, `None` if the image has to be pushed there. The best-effort destinations
-/// are checked later.
-pub(super) async fn apply_tag_policy(
-    image: &UncompressedImage,
-    destinations: &[Destination],
-    policy: ExistingTag,
-) -> Vec<Option<Result<Pushed, PushError>>> {
-    let config = Digest::of(&image.config);
-    let pairs = destinations.iter().zip(required(destinations));
-    let decisions = pairs.map(|(destination, required)| {
-        let config = &config;
-        async move {
-            match policy {
-                ExistingTag::Keep | ExistingTag::Fail if required => {
-                    destination.decide(config, policy).await.transpose()
-                }
-                _ => None,
-            }
-        }
-    });
-    join_all(decisions).await
-}
-
 impl Destination {
+    /// Applies the policy before any layer is compressed. The push to the destination ends if the
+    /// policy decides that nothing is pushed.
+    pub(super) async fn apply_tag_policy(&self, config: &Digest, policy: ExistingTag) {
+        if policy != ExistingTag::Overwrite {
+            self.finish_if(self.decide(config, policy).await);
+        }
+    }
+
     /// Applies the policy to one destination. `None` if the image has to be pushed there.
     async fn decide(
         &self,
         config: &Digest,
         policy: ExistingTag,
     ) -> Result<Option<Pushed>, PushError> {
-        let statuses: Vec<_> = stream::iter(self.tags.clone())
-            .map(|tag| async move { self.tag_status(&tag, config).await })
+        let statuses: Vec<_> = stream::iter(&self.tags)
+            .map(|tag| self.tag_status(tag, config))
             .buffered(8)
             .try_collect()
             .await?;
@@ -88,7 +69,7 @@ impl Destination {
     /// Finds what a tag points at.
     async fn tag_status(&self, tag: &str, config: &Digest) -> Result<TagStatus, PushError> {
         let current = self.head(tag).await?;
-        let Some(digest) = current.filter(|digest| !self.stats.has_tagged(tag, digest)) else {
+        let Some(digest) = current.filter(|digest| !self.has_tagged(tag, digest)) else {
             return Ok(TagStatus::Free);
         };
         Ok(match self.manifest(digest.as_str()).await? {
@@ -109,29 +90,40 @@ impl Destination {
     ) -> Option<&'a Digest> {
         current
             .as_ref()
-            .filter(|current| *current != digest && !self.stats.has_tagged(tag, current))
+            .filter(|current| *current != digest && !self.has_tagged(tag, current))
     }
 
-    /// Applies `existing_tag: fail`.
+    /// Applies the policy once the digest of the image is known. `None` if it is pushed.
     ///
     /// # Errors
     ///
     /// If the policy is `fail` and a tag points at another digest.
-    pub(super) fn check_tags(
+    pub(super) fn unchanged_by_policy(
         &self,
-        state: &DestinationState,
         digest: &Digest,
         policy: ExistingTag,
-    ) -> Result<(), PushError> {
-        let mut tags = self.tags.iter().zip(&state.tags);
-        let conflict =
-            tags.find_map(|(tag, current)| Some((tag, self.other_digest(tag, current, digest)?)));
-        match (policy, conflict) {
-            (ExistingTag::Fail, Some((tag, found))) => {
-                Err(self.tag_exists_error(tag, found, Some(digest)))
+    ) -> Result<Option<Pushed>, PushError> {
+        let tags = self.known_tags();
+        let mut pairs = self.tags.iter().zip(&tags);
+        let other =
+            pairs.find_map(|(tag, current)| Some((tag, self.other_digest(tag, current, digest)?)));
+        let Some((tag, other)) = other else {
+            return Ok(None);
+        };
+        match policy {
+            ExistingTag::Fail => Err(self.tag_exists_error(tag, other, Some(digest))),
+            ExistingTag::Keep if tags.iter().all(Option::is_some) => {
+                let kept = tags.iter().flatten();
+                let kept = kept.map(|found| (found != digest).then(|| found.clone()));
+                Ok(Some(self.unchanged(other.clone(), kept)))
             }
-            _ => Ok(()),
+            ExistingTag::Keep | ExistingTag::Overwrite => Ok(None),
         }
+    }
+
+    /// Returns the digest of each tag before the push.
+    fn known_tags(&self) -> Vec<Option<Digest>> {
+        self.state().tags.clone().unwrap_or_default()
     }
 
     /// Creates the error for a tag that points at another digest.
@@ -143,27 +135,10 @@ impl Destination {
         }
     }
 
-    /// Returns whether `existing_tag: keep` keeps every tag, so that nothing is pushed.
-    pub(super) fn keeps_all(
-        &self,
-        state: &DestinationState,
-        digest: &Digest,
-        policy: ExistingTag,
-    ) -> bool {
-        let mut tags = self.tags.iter().zip(&state.tags);
-        policy == ExistingTag::Keep
-            && state.tags.iter().all(Option::is_some)
-            && tags.any(|(tag, current)| self.other_digest(tag, current, digest).is_some())
-    }
-
     /// Returns for each tag whether it is moved or kept.
-    pub(super) fn tag_updates(
-        &self,
-        state: &DestinationState,
-        digest: &Digest,
-        policy: ExistingTag,
-    ) -> Vec<PushedTag> {
-        let tags = self.tags.iter().zip(&state.tags);
+    pub(super) fn tag_updates(&self, digest: &Digest, policy: ExistingTag) -> Vec<PushedTag> {
+        let known = self.known_tags();
+        let tags = self.tags.iter().zip(&known);
         let tags = tags.map(|(tag, current)| {
             let other = self.other_digest(tag, current, digest);
             let kept = other.filter(|_| policy == ExistingTag::Keep).cloned();

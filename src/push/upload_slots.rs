@@ -42,11 +42,6 @@ impl UploadSlots {
         self.concurrency.all
     }
 
-    /// Returns the number of slots for large blobs.
-    pub(super) fn large(&self) -> usize {
-        self.concurrency.large
-    }
-
     /// Waits for a slot for a blob of `size` bytes.
     pub(super) async fn acquire(&self, size: u64) -> UploadSlot<'_> {
         // The semaphores are never closed, so `acquire` does not fail.

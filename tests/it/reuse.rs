@@ -168,7 +168,7 @@ fn unreadable_layer_is_recompressed_with_a_note() {
         let outcome = read_back(Fault::always(RequestKind::BlobGet, action));
         let line = outcome.stderr.lines();
         let line = line
-            .filter(|line| line.contains("of an earlier image back from"))
+            .filter(|line| line.contains("could not read the blob "))
             .find(|line| line.contains("every layer is made anew"));
         let line = line.unwrap_or_else(|| panic!("{}", outcome.stderr));
         assert!(line.contains(cause), "{line}");

@@ -1,4 +1,5 @@
-//! Copies the images of a plan, several at once.
+//! Copies the images of a plan, several at once: first all images to the required destinations, then
+//! to the best-effort ones, so that these hold up nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use futures_util::{StreamExt as _, stream};
 use super::blob_locks::BlobLocks;
 use super::{MirrorError, MirrorPlan, PlannedImage, SyncState};
 use crate::commands::pull_secret::PulledImage;
+use crate::diagnostics::SharedError;
 use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
-use crate::push::job::PushJob;
+use crate::oci::reference::Reference;
+use crate::push::destinations::Target;
 use crate::push::result::{FailedDestination, PushedImage};
-use crate::push::{BlobLocations, Settings};
+use crate::push::{BlobLocations, PushJob, Settings};
 use crate::registry::pool::RegistryPool;
 
 /// The images that are copied at once. An image itself holds only its manifests in memory. The
@@ -31,6 +34,57 @@ pub struct ImageOutcome {
 }
 
 impl ImageOutcome {
+    /// The outcome of an image that is not copied yet.
+    pub(super) fn new(image: PlannedImage) -> Self {
+        Self {
+            image,
+            pushed: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Records that `error` fails all destinations that have not got the image.
+    pub(super) fn fail(&mut self, error: &Arc<MirrorError>) {
+        let remaining: Vec<_> = self.remaining().cloned().collect();
+        let failed = remaining.iter().map(|target| {
+            let error: SharedError = error.clone();
+            FailedDestination::new(target, error)
+        });
+        self.failed.extend(failed);
+    }
+
+    /// The pending destinations without a result.
+    fn remaining(&self) -> impl Iterator<Item = &Target> {
+        let pushed = self.pushed.iter().map(|image| &image.pushed.name);
+        let done: BTreeSet<_> = pushed
+            .chain(self.failed.iter().map(|it| &it.name))
+            .collect();
+        let pending = self.image.pending();
+        pending.filter(move |target| !done.contains(&target.name()))
+    }
+
+    /// The image at a required destination that has it. `None` if none is known to have it.
+    fn required_copy(&self) -> Option<Reference> {
+        let mut destinations = self.image.destinations.iter();
+        destinations.find_map(|(target, state)| {
+            let mut pushed = self.pushed.iter().map(|image| &image.pushed);
+            let pushed = pushed.find(|pushed| pushed.name == target.name());
+            let digest = match (pushed, state) {
+                (Some(pushed), _) if pushed.tags.iter().all(|tag| tag.kept.is_none()) => {
+                    Some(pushed.digest.clone())
+                }
+                (None, SyncState::UpToDate) => self.image.digest.clone(),
+                _ => None,
+            };
+            Some(Reference {
+                endpoint: target.endpoint.clone(),
+                repository: target.repository.clone(),
+                tag: None,
+                digest: Some(digest.filter(|_| !target.best_effort)?),
+            })
+        })
+    }
+
     /// The image at every destination that has it now.
     pub fn pulled(&self) -> impl Iterator<Item = PulledImage> {
         let pushed = self.pushed.iter();
@@ -61,18 +115,21 @@ pub(super) async fn copy_all(
         locks: BlobLocks::default(),
     };
     let run = &run;
-    let mut results: Vec<_> = stream::iter(plan.images.into_iter().enumerate())
-        .map(|(number, image)| async move { (number, run.copy(image).await) })
-        .buffer_unordered(IMAGES_AT_ONCE)
-        .collect()
-        .await;
-    results.sort_by_key(|(number, _)| *number);
-    let (mut outcomes, mut errors) = (plan.unplanned, Vec::new());
-    for (_, outcome) in results {
-        let required = outcome.failed.iter().filter(|failed| !failed.best_effort);
-        errors.extend(required.map(|failed| MirrorError::Destination(Arc::clone(&failed.error))));
-        outcomes.push(outcome);
+    let mut copied: Vec<_> = plan.images.into_iter().map(ImageOutcome::new).collect();
+    for best_effort in [false, true] {
+        let copying = stream::iter(copied.into_iter().enumerate())
+            .map(|(number, image)| async move { (number, run.copy(image, best_effort).await) })
+            .buffer_unordered(IMAGES_AT_ONCE);
+        let mut results: Vec<_> = copying.collect().await;
+        results.sort_by_key(|(number, _)| *number);
+        copied = results.into_iter().map(|(_, outcome)| outcome).collect();
     }
+    let failed = copied.iter().flat_map(|outcome| &outcome.failed);
+    let required = failed.filter(|failed| !failed.best_effort);
+    let errors = required.map(|failed| MirrorError::Destination(Arc::clone(&failed.error)));
+    let errors = errors.collect();
+    let mut outcomes = plan.unplanned;
+    outcomes.extend(copied);
     (outcomes, errors)
 }
 
@@ -85,59 +142,73 @@ struct MirrorRun<'a> {
 }
 
 impl MirrorRun<'_> {
-    async fn copy(&self, image: PlannedImage) -> ImageOutcome {
-        let (mut pushed, mut failed) = (Vec::new(), Vec::new());
-        if image.state() != SyncState::UpToDate {
-            match self.push(&image).await {
-                Ok(results) => {
-                    for result in results {
-                        match result {
-                            Ok(image) => pushed.push(image),
-                            Err(destination) => failed.push(destination),
-                        }
+    /// Copies an image to its pending destinations, either the best-effort ones or the others.
+    async fn copy(&self, mut outcome: ImageOutcome, best_effort: bool) -> ImageOutcome {
+        let targets = outcome.remaining();
+        let targets = targets.filter(|target| target.best_effort == best_effort);
+        let targets: Vec<_> = targets.cloned().collect();
+        if targets.is_empty() {
+            return outcome;
+        }
+        match self.push(&outcome, &targets).await {
+            Ok(results) => {
+                for result in results {
+                    match result {
+                        Ok(image) => outcome.pushed.push(image),
+                        Err(destination) => outcome.failed.push(destination),
                     }
                 }
-                Err(error) => {
-                    let error = Arc::new(MirrorError::of_image(&image, error));
-                    return image.failed(error);
-                }
+                outcome
             }
-        }
-        ImageOutcome {
-            image,
-            pushed,
-            failed,
+            Err(error) => {
+                outcome.fail(&Arc::new(MirrorError::of_image(&outcome.image, error)));
+                outcome
+            }
         }
     }
 
-    /// Pushes the image to its pending destinations. Returns one result for each of them.
+    /// Pushes the image to these destinations. Returns one result for each of them.
     async fn push(
         &self,
-        image: &PlannedImage,
+        outcome: &ImageOutcome,
+        targets: &[Target],
     ) -> Result<Vec<Result<PushedImage, FailedDestination>>, MirrorError> {
-        let registry = self.registries.source(&image.source.endpoint).await?;
-        let source = Source::open_remote(registry, &image.source, &image.platforms)
-            .await
-            .map_err(MirrorError::Source)?;
-        let settings = image.settings(self.settings);
+        let source = self.open(outcome).await?;
+        let settings = outcome.image.settings(self.settings);
         let job = PushJob {
             source: &source,
             registries: self.registries,
             settings: &settings,
             locations: &self.locations,
         };
-        let targets: Vec<_> = image.pending().cloned().collect();
         let exists = |digest: &Digest| {
             let mut targets = targets.iter();
             targets.all(|target| self.locations.are_known_at(&target.endpoint, digest))
         };
         let locks = self.locks.acquire(blobs(&source), exists).await;
-        let outcome = job.run(&targets).await;
+        let pushed = job.run(targets).await;
         drop(locks);
-        match outcome.failure {
+        match pushed.failure {
             Some(error) => Err(MirrorError::Push(error)),
-            None => Ok(outcome.results),
+            None => Ok(pushed.results),
         }
+    }
+
+    /// Opens the image where it was pushed to before, which spares its source, or at the source.
+    async fn open(&self, outcome: &ImageOutcome) -> Result<Source, MirrorError> {
+        let PlannedImage {
+            source, platforms, ..
+        } = &outcome.image;
+        if let Some(copy) = outcome.required_copy()
+            && let Ok(registry) = self.registries.destination(&copy.endpoint, false).await
+            && let Ok(opened) = Source::open_remote(registry, &copy, platforms).await
+        {
+            return Ok(opened);
+        }
+        let registry = self.registries.source(&source.endpoint).await?;
+        Source::open_remote(registry, source, platforms)
+            .await
+            .map_err(MirrorError::Source)
     }
 }
 

@@ -1,15 +1,12 @@
 //! The images of a mirror plan, and the state of each at its destinations.
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::{ImageOutcome, MirrorError};
-use crate::diagnostics::SharedError;
+use super::ImageOutcome;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::destinations::Target;
-use crate::push::result::FailedDestination;
 use crate::push::{PushOptions, Settings};
 
 /// An image of the plan: its source, and its state at each destination.
@@ -72,20 +69,6 @@ impl PlannedImage {
         self.destinations
             .iter()
             .all(|(target, _)| target.best_effort)
-    }
-
-    /// The outcome if `error` fails all pending destinations.
-    pub(super) fn failed(self, error: Arc<MirrorError>) -> ImageOutcome {
-        let failed = self.pending();
-        let failed = failed.map(|target| {
-            let error: SharedError = error.clone();
-            FailedDestination::new(target, error)
-        });
-        ImageOutcome {
-            failed: failed.collect(),
-            pushed: Vec::new(),
-            image: self,
-        }
     }
 }
 

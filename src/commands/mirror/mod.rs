@@ -65,7 +65,7 @@ pub async fn run(
     }
     let settings = Settings::new(
         &request.options,
-        session.network.retry_timeout,
+        &session.network,
         session.temporary_directory.clone(),
         tag_log.clone(),
     );

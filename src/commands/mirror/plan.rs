@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::image::{MirrorPlan, PlannedImage, SyncState};
 use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
-use super::{MirrorEntry, MirrorError, MirrorFile, MirrorSource};
+use super::{ImageOutcome, MirrorEntry, MirrorError, MirrorFile, MirrorSource};
 use crate::auth::once_map::OnceMap;
 use crate::image::is_referrer_tag;
 use crate::oci::digest::Digest;
@@ -78,7 +78,9 @@ pub(super) async fn plan(
                 } else {
                     errors.push(MirrorError::Destination(error.clone()));
                 }
-                plan.unplanned.push(item.failed(error));
+                let mut outcome = ImageOutcome::new(item);
+                outcome.fail(&error);
+                plan.unplanned.push(outcome);
             }
         }
     }

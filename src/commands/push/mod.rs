@@ -28,8 +28,7 @@ use crate::diagnostics::{Failure, texts};
 use crate::image::Source;
 use crate::image::location::ImageOrigin;
 use crate::push::destinations::{TargetError, targets};
-use crate::push::job::PushJob;
-use crate::push::{Settings, TagLog};
+use crate::push::{PushJob, Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 
 /// Opens the image, pushes it to every destination, verifies it, and writes the results.
@@ -66,7 +65,7 @@ pub async fn run(
         .map_err(|cause| PushCommandError::Target(TargetError(cause)))?;
     let settings = Settings::new(
         &request.options,
-        session.network.retry_timeout,
+        &session.network,
         session.temporary_directory.clone(),
         tag_log.clone(),
     );

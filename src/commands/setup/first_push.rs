@@ -22,11 +22,10 @@ use crate::oci::manifest::media_type;
 use crate::oci::platform::Platforms;
 use crate::push::compress::Compression;
 use crate::push::destinations::Target;
-use crate::push::job::PushJob;
 use crate::push::tag_policy::ExistingTag;
 use crate::push::upload_slots::Concurrency;
 use crate::push::verify::Verify;
-use crate::push::{PushError, PushOptions, Settings, TagLog};
+use crate::push::{PushError, PushJob, PushOptions, Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 
 /// A first push, and the bucket that it creates.
@@ -130,7 +129,7 @@ impl Setup<'_> {
         };
         let settings = Settings::new(
             &options,
-            self.network.retry_timeout,
+            self.network,
             folder.path().to_owned(),
             TagLog::default(),
         );

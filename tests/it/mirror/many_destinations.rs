@@ -303,40 +303,74 @@ fn dead_best_effort_destination_is_reported_only() {
 }
 
 #[test]
-fn lagging_destination_continues_with_its_own_read() {
-    let (layout, root) = large(24);
+fn best_effort_destination_reads_from_a_required_one() {
+    let (layout, root) = large(6);
     let (source, name) = source_of(&layout, &root);
-    let (destination, slow) = (DockerRegistry::start(), Standin::start());
-    // It reads the large layer up to there, and then stalls.
-    let stall = FaultAction::StallRequestAt(64 * 1024);
-    slow.fault(Fault::once(RequestKind::UploadPut, stall));
-    let tags = format!(
-        "{}/app:1\n{}/app:1",
-        destination.address(),
-        slow.plain_address()
-    );
-    let outcome = mirror(&name, &tags)
-        .set("best_effort", slow.plain_address())
-        .set("stall_timeout", "3s")
-        .set("concurrency", "1")
-        .set("report_file", "report.json")
-        .succeeds();
-    for address in [destination.address(), &slow.plain_address()] {
+    let (destination, extra) = (Standin::start(), Standin::start());
+    let addresses = [&extra, &destination].map(Standin::plain_address);
+    let tags = addresses
+        .each_ref()
+        .map(|address| format!("{address}/app:1"));
+    let push = |repository: &str| {
+        let tags = tags.join("\n").replace("/app:", &format!("/{repository}:"));
+        mirror(&name, &tags)
+            .set("best_effort", &addresses[0])
+            .set("report_file", "report.json")
+            .succeeds()
+    };
+    let outcome = push("app");
+    assert_eq!(bytes_sent(&source), blob_bytes(&layout));
+    assert_eq!(bytes_sent(&destination), blob_bytes(&layout));
+    for (number, address) in addresses.iter().enumerate() {
         assert_holds(address, "app", &layout);
         assert!(tagged(address, "app", "1").is_some());
+        assert_eq!(json(&outcome)["destinations"][number]["reread_blobs"], 0);
     }
-    let manifest: Value = serde_json::from_slice(layout.get(&root)).unwrap();
-    let largest = manifest["layers"][2]["size"].as_u64().unwrap();
-    let report = json(&outcome);
-    assert_eq!(report["destinations"][0]["reread_blobs"], 0);
-    assert_eq!(report["destinations"][1]["reread_blobs"], 1);
-    assert_eq!(report["destinations"][1]["reread_bytes"], largest);
-    assert_eq!(bytes_sent(&source), blob_bytes(&layout) + largest);
+
+    // One that hands out nothing is no obstacle: the source is read again.
+    source.clear_requests();
+    let refused = Fault::always(RequestKind::BlobGet, FaultAction::status(403));
+    destination.fault(refused);
+    let outcome = push("other");
+    assert_eq!(bytes_sent(&source), 2 * blob_bytes(&layout));
+    assert_eq!(json(&outcome)["destinations"][0]["reread_blobs"], 4);
+    destination.clear_faults();
+    assert_holds(&addresses[0], "other", &layout);
+}
+
+#[test]
+fn stalled_best_effort_destination_holds_up_nothing() {
+    let (layout, root) = large(6);
+    let (_source, name) = source_of(&layout, &root);
+    let (destination, stalled) = (Standin::start(), Standin::start());
+    stalled.fault(Fault::always(RequestKind::UploadPut, FaultAction::Stall));
+    let tags = [&stalled, &destination].map(|one| format!("{}/app:1", one.plain_address()));
+    let running = mirror(&name, &tags.join("\n"))
+        .set("best_effort", stalled.plain_address())
+        .set("stall_timeout", "2s")
+        .set("retry_timeout", "1s")
+        .start();
+    stalled.wait_for(|requests| {
+        requests
+            .iter()
+            .any(|it| it.kind == RequestKind::UploadStart)
+    });
+    // The image was published and verified before.
+    assert!(tagged(&destination.plain_address(), "app", "1").is_some());
+    let kinds = destination
+        .requests()
+        .into_iter()
+        .map(|request| request.kind);
+    let after_tag = kinds.skip_while(|kind| *kind != RequestKind::ManifestPut);
     assert!(
-        outcome
-            .stdout
-            .contains("had to be read from the source again")
+        after_tag
+            .collect::<Vec<_>>()
+            .contains(&RequestKind::ManifestHead)
     );
+    let outcome = running.wait();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let missed = line(&outcome.stdout, &format!("{}/app", stalled.plain_address()));
+    assert!(missed.contains("missed"), "{missed}");
 }
 
 #[test]
