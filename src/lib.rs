@@ -13,7 +13,7 @@
 //! | 4 | [`auth`] | credentials, and how Google exchanges them for tokens |
 //! | 5 | [`registry`] | the distribution API of one host |
 //! | 5 | [`google`] | Google's REST APIs |
-//! | 5 | [`kubernetes`] | a cluster's Secrets and service accounts |
+//! | 5 | [`kubernetes`] | a cluster's Secrets and service accounts, and what it runs |
 //! | 6 | [`image`] | where an image is read from, one file a transport |
 //! | 7 | [`push`] | destinations, probe, upload, publish, verify |
 //! | 8 | [`commands`] | what the program does, one folder a command |

@@ -34,8 +34,8 @@ use crate::diagnostics::secret::Secret;
 use crate::http::{Network, ProxyConnector, ProxyMode};
 use crate::oci::json;
 
-/// The largest response in bytes. etcd limits an object to 1.5 MiB.
-const LARGEST: usize = 4 << 20;
+/// The largest response in bytes, which is that of a page of a list. etcd limits an object to 1.5 MiB.
+const LARGEST: usize = 32 << 20;
 
 /// The number of retries and the pauses between them, for a cluster that is overloaded. kube
 /// retries on 429, 503 and 504, or after the time that the server asks for.

@@ -23,6 +23,13 @@ pub(super) struct Task {
 impl fmt::Display for Task {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let object = &self.object;
+        if self.verb == "list" {
+            write!(formatter, "list the `{}`", object.resource)?;
+            return match &object.namespace {
+                Some(namespace) => write!(formatter, " in `{namespace}`"),
+                None => Ok(()),
+            };
+        }
         let verb = match self.verb {
             "get" => "read",
             "patch" if object.resource == "secrets" => "apply",

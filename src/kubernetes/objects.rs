@@ -107,7 +107,7 @@ pub(super) struct ObjectRef {
     pub(super) name: String,
     /// `None` for a namespace.
     pub(super) namespace: Option<String>,
-    requests: Request,
+    pub(super) requests: Request,
 }
 
 impl ObjectRef {
@@ -123,7 +123,7 @@ impl ObjectRef {
         Self::of::<v1::Namespace>(None, name)
     }
 
-    fn of<K: k8s_openapi::Resource + Resource<DynamicType = ()>>(
+    pub(super) fn of<K: k8s_openapi::Resource + Resource<DynamicType = ()>>(
         namespace: Option<&str>,
         name: &str,
     ) -> Self {

@@ -1,11 +1,12 @@
-//! A Kubernetes API server, as far as pull secrets need one: namespaces, Secrets and service
-//! accounts, with server-side apply, field owners, dry runs, optimistic locking and RBAC.
+//! A Kubernetes API server, as far as pull secrets and mirrors need one: namespaces, Secrets,
+//! service accounts, and lists of workloads, with server-side apply, field owners, dry runs, optimistic locking and RBAC.
 //!
 //! Written from Kubernetes' documents and the text of kube-apiserver's own handlers; what it does
 //! not implement it refuses.
 
 mod apply;
 mod discovery;
+mod list;
 mod object;
 mod rbac;
 mod requests;
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     made: u64,
     /// The number of service account reads that a concurrent change follows.
     meddling: u32,
+    /// The number of lists that are forgotten after their first page.
+    expired_lists: u32,
     /// The number of reads until a new namespace has its service account.
     delay: u32,
 }
@@ -108,6 +111,11 @@ impl Cluster {
         };
         let inner = self.inner.lock().unwrap();
         inner.objects.get(&object_key).map(Object::document)
+    }
+
+    /// Forgets where this number of lists were after their first page.
+    pub fn expire_lists(&self, times: u32) {
+        self.inner.lock().unwrap().expired_lists = times;
     }
 
     /// Has somebody else add a pull secret of their own to a service account right after it was

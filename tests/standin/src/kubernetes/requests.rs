@@ -8,7 +8,7 @@ use super::apply::{apply, fields, merge};
 use super::object::{Object, ObjectKey, Operation, Owners};
 use super::rbac::Access;
 use super::status::Status;
-use super::{discovery, validation};
+use super::{discovery, list, validation};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 
@@ -34,6 +34,11 @@ fn answer_to(inner: &mut Inner, call: &Call, path: &str, body: &[u8]) -> Result<
     }
     if path == REVIEWS && call.method == Method::POST {
         return review(inner, &user, &parse(body)?);
+    }
+    if call.method == Method::GET
+        && let Some(listed) = list::answer(inner, call, &user, path)
+    {
+        return listed;
     }
     let (object_key, names_one) = object_key(path).ok_or_else(Status::no_such_path)?;
     let verb = match (call.method.as_str(), names_one) {

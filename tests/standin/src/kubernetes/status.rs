@@ -94,6 +94,12 @@ impl Status {
         Self::new(405, "MethodNotAllowed", message, json!({}))
     }
 
+    pub(super) fn expired() -> Self {
+        let message =
+            "The provided continue parameter is too old to display a consistent list result.";
+        Self::new(410, "Expired", message, Value::Null)
+    }
+
     pub(super) fn already_exists(object_key: &ObjectKey) -> Self {
         let message = format!(
             "{} \"{}\" already exists",
