@@ -21,7 +21,7 @@ pub(super) fn apply_request(environment: &Environment<'_>) -> Option<ApplyReques
     let create_namespace = inputs.pull_secret_create_namespace.switch();
     let replace = inputs.pull_secret_replace.switch();
     Some(ApplyRequest {
-        access: kubernetes::access(environment)?,
+        access: kubernetes::access(environment, "`pull_secret_apply`")?,
         service_accounts,
         create_namespace,
         replace,

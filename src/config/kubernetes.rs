@@ -1,4 +1,4 @@
-//! The access to the cluster that a pull secret is applied to: a kubeconfig as text, base64 or a
+//! The access to the cluster that a pull secret is applied to, or whose images are mirrored: a kubeconfig as text, base64 or a
 //! path, the files of `KUBECONFIG`, or the pod's own cluster.
 
 use std::path::Path;
@@ -10,14 +10,15 @@ use crate::kubernetes::{AccessError, ClusterAccess, POD_NAMESPACE, POD_TOKEN};
 
 const VARIABLE: &str = "kubeconfig";
 
-/// Reads `kubeconfig` and `kubeconfig_context`, or their defaults.
-pub(super) fn access(environment: &Environment<'_>) -> Option<ClusterAccess> {
+/// Reads `kubeconfig` and `kubeconfig_context`, or their defaults. `wanted_by` is what needs the
+/// cluster, for messages.
+pub(super) fn access(environment: &Environment<'_>, wanted_by: &str) -> Option<ClusterAccess> {
     let context = environment.inputs.kubeconfig_context.text();
     let (variable, access) = match environment.inputs.kubeconfig.text() {
         Some(text) => (VARIABLE, of_text(environment, text)?),
         None => match environment.ambient("KUBECONFIG") {
             Some(files) => ("KUBECONFIG", of_files(environment, files)?),
-            None => (VARIABLE, of_pod(environment)?),
+            None => (VARIABLE, of_pod(environment, wanted_by)?),
         },
     };
     let chosen = access
@@ -96,7 +97,7 @@ fn of_file(environment: &Environment<'_>, variable: &str, path: &Path) -> Option
 
 /// The access of a pod to its own cluster.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
-fn of_pod(environment: &Environment<'_>) -> Option<ClusterAccess> {
+fn of_pod(environment: &Environment<'_>, wanted_by: &str) -> Option<ClusterAccess> {
     let host = environment.ambient("KUBERNETES_SERVICE_HOST");
     let port = environment.ambient("KUBERNETES_SERVICE_PORT");
     match (host, port) {
@@ -108,7 +109,7 @@ fn of_pod(environment: &Environment<'_>) -> Option<ClusterAccess> {
         _ => {
             environment.errors.missing(
                 VARIABLE,
-                "`pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken",
+                format!("{wanted_by} needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken"),
             );
             None
         }

@@ -7,13 +7,14 @@ pub(super) mod shard;
 use std::io;
 
 use super::environment::Environment;
+use super::kubernetes;
 use crate::commands::mirror::{MirrorDestination, MirrorFile};
 use crate::config::targets::read_only;
 use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::userinfo::without_logins;
 use crate::oci::reference::{Reference, ReferenceError};
-use entry::entry;
+use entry::{Here, KUBERNETES, entry};
 use file::File;
 
 const VARIABLE: &str = "config";
@@ -40,27 +41,52 @@ pub(super) fn mirror(environment: &Environment<'_>) -> Option<MirrorFile> {
             return None;
         }
     };
-    match parse(&text) {
-        Ok(request) => Some(MirrorFile { shard, ..request }),
-        Err(errors) => {
-            for fault in errors {
-                environment
-                    .errors
-                    .invalid(VARIABLE, format!("{}: {fault}", quoted(name)));
-            }
-            None
+    let reported = |errors: Vec<String>| {
+        for fault in errors {
+            environment
+                .errors
+                .invalid(VARIABLE, format!("{}: {fault}", quoted(name)));
         }
-    }
+    };
+    let file = read(&text).map_err(reported).ok()?;
+    let cluster = if file.images.iter().any(|image| image.from == KUBERNETES) {
+        Some(kubernetes::access(environment, "`from: kubernetes`")?)
+    } else {
+        None
+    };
+    let here = Here {
+        cluster: cluster.as_ref(),
+        path: &|path| {
+            let found = environment.paths.input(path);
+            found.map_err(|fault| fault.about(&quoted(path)))
+        },
+    };
+    let request = check(file, &here).map_err(reported).ok()?;
+    Some(MirrorFile { shard, ..request })
 }
 
-/// Parses a mirror file, without a shard.
+/// Reads `require_complete`, which is for dry runs: a run that copies fails anyway if it leaves an
+/// image behind.
+pub(super) fn require_complete(environment: &Environment<'_>, dry_run: bool) -> bool {
+    let input = &environment.inputs.require_complete;
+    let asked = input.switch();
+    if asked && !dry_run {
+        input.refuse_without("`dry_run: true`");
+    }
+    asked
+}
+
+/// Parses the YAML of a mirror file.
+fn read(text: &str) -> Result<File, Vec<String>> {
+    serde_yaml::from_str(text).map_err(|error| vec![with_advice(&error.to_string())])
+}
+
+/// Checks a mirror file, without a shard.
 ///
 /// # Errors
 ///
 /// With all faults of the file.
-fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
-    let file: File =
-        serde_yaml::from_str(text).map_err(|error| vec![with_advice(&error.to_string())])?;
+fn check(file: File, here: &Here<'_>) -> Result<MirrorFile, Vec<String>> {
     let mut faults = Vec::new();
     if file.destinations.is_empty() {
         faults.push(
@@ -82,7 +108,7 @@ fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
     let mut entries = Vec::new();
     for (number, image) in file.images.into_iter().enumerate() {
         let from = quoted(&image.from);
-        match entry(image, &file.defaults) {
+        match entry(image, &file.defaults, here) {
             Ok(entry) => entries.push(entry),
             Err(fault) => {
                 faults.push(format!("image {} of the list, {from}: {fault}", number + 1));
@@ -153,7 +179,8 @@ fn destination(text: &str) -> Result<MirrorDestination, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::mirror::MirrorSource;
+    use crate::commands::mirror::{MirrorSource, WorkloadSource};
+    use crate::kubernetes::ClusterAccess;
     use crate::oci::platform::Platforms;
 
     const FILE: &str = r#"
@@ -169,6 +196,56 @@ images:
     best_effort: true
   - from: busybox:1.36
 "#;
+
+    fn parse(text: &str) -> Result<MirrorFile, Vec<String>> {
+        let cluster = ClusterAccess::of_pod("10.0.0.1", "443", None);
+        let here = Here {
+            cluster: Some(&cluster),
+            path: &|path| Ok(path.into()),
+        };
+        check(read(text)?, &here)
+    }
+
+    #[test]
+    fn workloads_are_a_source_with_keys_of_their_own() {
+        let text = "destinations: [gcr.io/p]\nimages:\n  - { from: kubernetes, namespaces: [shop], exclude: [\"gke.gcr.io/*\"] }\n  - { from: manifests, paths: [\"out/**/*.yaml\"], to: \"{host}/{path}\" }\n";
+        let request = parse(text).unwrap();
+        let [cluster, files] = request.entries.as_slice() else {
+            panic!("two entries")
+        };
+        assert!(matches!(
+            &cluster.source,
+            MirrorSource::Workloads { from: WorkloadSource::Cluster { namespaces, .. }, exclude }
+                if *namespaces == ["shop"] && exclude.len() == 1
+        ));
+        assert_eq!(cluster.to.apply("h", "a/b", "1").0, "a/b");
+        assert_eq!(files.source.to_string(), "`out/**/*.yaml`");
+        assert_eq!(files.to.apply("h:1", "a/b", "1").0, "h-1/a/b");
+        let faults = [
+            "{ from: kubernetes, tags: [a] }",
+            "{ from: kubernetes, paths: [a] }",
+            "{ from: kubernetes, namespaces: [] }",
+            "{ from: kubernetes, namespaces: [A_b] }",
+            "{ from: kubernetes, exclude: [\"/(/\"] }",
+            "{ from: manifests }",
+            "{ from: manifests, namespaces: [a] }",
+            "{ from: r.example/a, exclude: [a] }",
+        ];
+        let faults = faults.map(|entry| {
+            let text = format!("destinations: [gcr.io/p]\nimages: [{entry}]\n");
+            parse(&text).unwrap_err().join("\n")
+        });
+        insta::assert_snapshot!(faults.join("\n"), @"
+        image 1 of the list, `kubernetes`: `tags` is for a repository; what is deployed has its tags
+        image 1 of the list, `kubernetes`: `paths` is for `from: manifests`
+        image 1 of the list, `kubernetes`: `namespaces` is empty: leave it out for all
+        image 1 of the list, `kubernetes`: `namespaces`: `A_b` is no namespace: lower-case letters, digits and `-`, with a letter or digit at each end
+        image 1 of the list, `kubernetes`: `exclude`: `/(/` is no expression: found open group without closing ')'
+        image 1 of the list, `manifests`: name the YAML files in `paths`, as in `paths: [rendered/*.yaml]`
+        image 1 of the list, `manifests`: `namespaces` is for `from: kubernetes`
+        image 1 of the list, `r.example/a`: `exclude` is for `from: kubernetes` and `from: manifests`; of a repository, leave tags out with `tags`
+        ");
+    }
 
     #[test]
     fn file_maps_sources_to_destinations() {
@@ -237,7 +314,7 @@ images:
             .flat_map(|text| parse(text).unwrap_err())
             .collect();
         insta::assert_snapshot!(rendered.join("\n"), @r#"
-        images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
+        images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `namespaces`, `paths`, `exclude`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
         images[0].tags: unknown field `newst`, expected one of `include`, `exclude`, `semver`, `newest`, `by` at line 4 column 13; did you mean `newest`?
         `gcr.io/p:1` is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`
         `destinations` is empty: name a registry with a path, such as `eu.gcr.io/acme-prod`
@@ -246,7 +323,7 @@ images:
         image 1 of the list, `r.example/a`: `newest` needs `by: semver` or `by: date` beside it
         image 1 of the list, `r.example/a`: `semver`: `new` is no range of versions: unexpected character 'n' while parsing major version number
         image 1 of the list, `r.example/a`: `tags`: `/(/` is no expression: found open group without closing ')'
-        image 1 of the list, `r.example/a`: `to`: `{nam}` is none of `{name}`, `{path}` and `{tag}`
+        image 1 of the list, `r.example/a`: `to`: `{nam}` is none of `{name}`, `{path}`, `{host}` and `{tag}`
         image 1 of the list, `r.example/a`: `by` says what is newest, and needs `newest` beside it
         image 2 of the list, `nowhere/**`: `nowhere` is no registry: expected its host, as in `registry.example.com/team/**`
         image 3 of the list, `r.example/a`: `platforms` is empty: leave it out, or say `all`

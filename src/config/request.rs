@@ -96,7 +96,9 @@ fn request_of(name: CommandName, ci: Option<Ci>, environment: &Environment<'_>) 
             error.report(&environment.errors);
         }
     }
-    let needs_logins = google.is_none() || hosts.iter().any(|host| !host.is_google());
+    let needs_logins = google.is_none()
+        || hosts.iter().any(|host| !host.is_google())
+        || mirror.as_ref().is_some_and(MirrorFile::has_unknown_sources);
     let pushed_to = match &mirror {
         Some(mirror) => mirror.hosts(),
         None => destinations.hosts(),
@@ -149,10 +151,12 @@ fn request_of(name: CommandName, ci: Option<Ci>, environment: &Environment<'_>) 
         CommandName::Mirror => Command::Mirror(Box::new(MirrorRequest {
             session,
             file: mirror?,
+            require_complete: mirror::require_complete(environment, options.dry_run),
             options,
             missing_credentials,
             pull_secret,
             files,
+            failover_directory: inputs.failover_dir.output(environment),
         })),
         CommandName::List => Command::List(Box::new(ListRequest {
             session,

@@ -424,12 +424,10 @@ variables! {
         }
         kubeconfig: Form::Secret, SECRET, {
             default: "the files of KUBECONFIG, then in a Pod its own cluster",
-            needs: &["pull_secret_apply"],
-            description: "The cluster and its login. A kubeconfig's YAML, base64 of it, or a path to it.",
+            description: "The cluster and its login. For `pull_secret_apply`, and for `from: kubernetes` in the file of `mirror`. A kubeconfig's YAML, base64 of it, or a path to it.",
         }
         kubeconfig_context: Form::Text("NAME"), SECRET, {
             default: "its `current-context`",
-            needs: &["pull_secret_apply"],
             description: "Context of the kubeconfig. An example is `production`.",
         }
     }
@@ -441,6 +439,14 @@ variables! {
         shard: Form::Text("N/TOTAL"), &[Mirror], {
             default: "what GitLab's `parallel`, CircleCI or Buildkite set, else all of it",
             description: "Part of the work for this runner. `2/5` is the second of five. `5` is one of five if the CI, or an Indexed Job of Kubernetes, sets which.",
+        }
+        require_complete: Form::Switch, &[Mirror], {
+            needs: &["dry_run"],
+            description: "Fail a dry run that finds something missing. The exit code is 1 if a required destination lacks an image, or if its tag is another image.",
+        }
+        failover_dir: Form::Path, &[Mirror], {
+            default: "none",
+            description: "Folder for the configuration of nodes. It makes them pull from the destinations when a source is down: for containerd, CRI-O and Podman, k3s, and kustomize.",
         }
     }
     List {

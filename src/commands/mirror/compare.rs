@@ -40,15 +40,23 @@ impl Planner<'_> {
         &self,
         image: &PlannedImage,
     ) -> Result<(PlannedImage, Vec<MirrorError>), MirrorError> {
-        let registry = self.registries.source(&image.source.endpoint).await?;
         let settings = image.settings(self.settings);
+        let settled;
+        let image = match &image.running {
+            Some(running) => {
+                settled = self.settle(image, running).await?;
+                &settled
+            }
+            None => image,
+        };
+        let registry = self.registries.source(&image.source.endpoint).await?;
         let Some(mut summary) = self.summarize(&registry, image, &settings).await? else {
             // The push reads the manifest again and reports the error.
             return Ok((image.clone(), Vec::new()));
         };
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         for (target, _) in &image.destinations {
-            match self.destination_digest(target).await {
+            match self.destination_digest(target, &summary.digest).await {
                 Ok(there) => found.push((target, Some(there))),
                 // A failing destination does not affect the others.
                 Err(error) => {
@@ -114,17 +122,68 @@ impl Planner<'_> {
         Ok((image, errors))
     }
 
-    /// The registry of a destination and the digest of its tag. The digest is `None` if the tag
-    /// does not exist.
+    /// The image whose tag is settled: the digest that runs if the tag has moved since, and the tag as
+    /// it is otherwise. That needs no request to the source if the destinations have the digest already.
+    async fn settle(
+        &self,
+        image: &PlannedImage,
+        running: &Digest,
+    ) -> Result<PlannedImage, MirrorError> {
+        let mut settled = image.clone();
+        settled.running = None;
+        let mut is_everywhere = true;
+        for (target, _) in &image.destinations {
+            let there = self.destination_digest(target, running).await;
+            is_everywhere &= matches!(there, Ok((_, Some(digest))) if digest == *running);
+        }
+        if is_everywhere {
+            settled.source.digest = Some(running.clone());
+            return Ok(settled);
+        }
+        let source = &image.source;
+        let registry = self.registries.source(&source.endpoint).await?;
+        let tag = source.tag.as_deref().unwrap_or("latest");
+        let failed = |cause| ListingError::new(&source.endpoint, &source.repository, cause);
+        let now = self.digest(&registry, &source.repository, tag).await?;
+        // A node may tell the digest of its platform's manifest instead of that of the index.
+        if now.as_ref() != Some(running) {
+            if let Some(now) = now {
+                let manifest = registry.get_manifest(&source.repository, now.as_str());
+                if let Some(AnyManifest::Index(index)) = manifest.await.map_err(failed)?
+                    && index.manifests.iter().any(|child| child.digest == *running)
+                {
+                    return Ok(settled);
+                }
+            }
+            let there = registry.head_manifest(&source.repository, running.as_str());
+            if there.await.map_err(failed)?.is_none() {
+                return Err(MirrorError::Gone(running.clone()));
+            }
+        }
+        settled.source.digest = Some(running.clone());
+        Ok(settled)
+    }
+
+    /// The registry of a destination and the digest of its tag, or the digest itself if it has no tag
+    /// there. The digest is `None` if it does not exist.
     async fn destination_digest(
         &self,
         target: &Target,
+        expected: &Digest,
     ) -> Result<(Arc<Registry>, Option<Digest>), MirrorError> {
         let registries = self.registries;
         let registry = registries.destination(&target.endpoint, target.best_effort);
         let registry = registry.await?;
-        let tag = target.tags.first().map_or("latest", String::as_str);
-        let digest = self.digest(&registry, &target.repository, tag).await?;
+        let path = &target.repository;
+        let digest = match target.tags.first() {
+            Some(tag) => self.digest(&registry, path, tag).await?,
+            None => {
+                let found = registry.head_manifest(path, expected.as_str()).await;
+                found.map_err(|cause| {
+                    ListingError::new(&target.endpoint, &format!("{path}@{expected}"), cause)
+                })?
+            }
+        };
         Ok((registry, digest))
     }
 
@@ -140,6 +199,16 @@ impl Planner<'_> {
         let repository = &source.repository;
         let tag = source.tag.as_deref().unwrap_or("latest");
         let no_image = || MirrorError::NoImage(image.name.clone());
+        if let Some(digest) = source
+            .digest
+            .clone()
+            .filter(|_| is_unfiltered && !image.referrers)
+        {
+            return Ok(Some(SourceSummary {
+                digest,
+                manifests: Some(Vec::new()),
+            }));
+        }
         let listed = self.listed(registry, repository, |manifest| match &source.digest {
             Some(digest) => manifest.digest == *digest,
             None => manifest.tags.iter().any(|known| known == tag),

@@ -1,13 +1,17 @@
 //! The errors of `mirror`.
 
+use std::io;
 use std::sync::Arc;
 
 use super::PlannedImage;
 use crate::auth::AuthError;
 use crate::ci::output::OutputError;
 use crate::commands::pull_secret::PullSecretError;
+use crate::diagnostics::sanitize::{quoted, sanitize};
 use crate::diagnostics::{Diagnostic, ExitCode, SharedError};
 use crate::image::SourceError;
+use crate::kubernetes::WorkloadListError;
+use crate::oci::digest::Digest;
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
 use crate::registry::ListingError;
@@ -79,6 +83,59 @@ pub enum MirrorError {
         #[source]
         cause: Box<Self>,
     },
+    /// A cluster does not list what it runs.
+    #[error(transparent)]
+    Cluster(#[from] WorkloadListError),
+    /// No workload names an image.
+    #[error("no workload in {place} names an image: {what}")]
+    NoWorkload {
+        /// Where they were looked for, in words.
+        place: String,
+        /// What is there instead, by kind.
+        what: String,
+    },
+    /// An object names as an image what is none.
+    #[error("`{image}`, which {used_by} names, is no image")]
+    NoReference {
+        /// The name, escaped and shortened.
+        image: String,
+        /// The object.
+        used_by: String,
+        /// The error of the name.
+        #[source]
+        cause: ReferenceError,
+    },
+    /// A pattern of `paths` matches no file.
+    #[error("{} in `paths` matches no file", quoted(.0))]
+    NoManifest(String),
+    /// A file of `paths` cannot be read.
+    #[error("could not read {}", quoted(.0))]
+    UnreadManifest(String, #[source] io::Error),
+    /// A file of `paths` is not YAML.
+    #[error("{} is not YAML: {}", quoted(file), sanitize(reason))]
+    NoYaml {
+        /// The file.
+        file: String,
+        /// The error of the parser, which may quote the file.
+        reason: String,
+    },
+    /// An image that a workload names cannot be compared.
+    #[error("could not look at `{image}`, which {used_by} names")]
+    Workload {
+        /// The image.
+        image: String,
+        /// The objects.
+        used_by: String,
+        /// The reason.
+        #[source]
+        cause: Box<Self>,
+    },
+    /// The source does not have the digest that runs.
+    #[error("what runs, {0}, is in its registry no more: its tag is another image now, or gone")]
+    Gone(Digest),
+    /// A required destination is not up to date, and the run was asked to check that.
+    #[error("the required destinations are not complete: {0}")]
+    Incomplete(String),
     /// The name at the destination is invalid.
     #[error("`{source_name}` cannot be put there")]
     Name {
@@ -91,6 +148,18 @@ pub enum MirrorError {
 }
 
 impl MirrorError {
+    /// The error with the objects that name the image, if workloads do.
+    pub(super) fn of_workload(self, image: &PlannedImage) -> Self {
+        match &image.used_by {
+            Some(used_by) => Self::Workload {
+                image: image.name.clone(),
+                used_by: used_by.clone(),
+                cause: Box::new(self),
+            },
+            None => self,
+        }
+    }
+
     /// The error of an image that could not be copied to any destination.
     pub(super) fn of_image(image: &PlannedImage, cause: Self) -> Self {
         match cause {
@@ -114,7 +183,8 @@ impl Diagnostic for MirrorError {
             Self::Destination(error) => &**error,
             Self::PullSecret(error) => error,
             Self::Output(error) => error,
-            Self::Image { cause, .. } => &**cause,
+            Self::Cluster(error) => error,
+            Self::Image { cause, .. } | Self::Workload { cause, .. } => &**cause,
             Self::Listing(error) => error,
             _ => return None,
         })
@@ -122,7 +192,10 @@ impl Diagnostic for MirrorError {
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoDates(_)
+            Self::NoManifest(_)
+            | Self::UnreadManifest(..)
+            | Self::NoYaml { .. }
+            | Self::NoDates(_)
             | Self::Collision { .. }
             | Self::Platforms { .. }
             | Self::Name { .. } => ExitCode::Usage,
@@ -146,8 +219,8 @@ impl Diagnostic for MirrorError {
             ],
             Self::NoDates(_) => vec!["use `by: semver`".to_owned()],
             Self::Collision { .. } => vec![
-                "keep them apart with `to: \"{path}\"`, which is the whole path of the source, or with \
-                 `tags`"
+                "keep them apart with `to: \"{path}\"`, which is the whole path of the source, with \
+                 `to: \"{host}/{path}\"`, or with `tags`"
                     .to_owned(),
             ],
             Self::Platforms { .. } => vec![
@@ -160,6 +233,37 @@ impl Diagnostic for MirrorError {
                     .to_owned(),
             ],
             Self::Name { .. } => vec!["choose another name with `to`".to_owned()],
+            Self::NoWorkload { .. } => vec![
+                "check the namespaces, the cluster or the files; of a chart, read what `helm \
+                 template` prints, and of an overlay what `kustomize build` prints"
+                    .to_owned(),
+            ],
+            Self::NoReference { .. } => {
+                vec!["leave it out with `exclude`, or have the object name an image".to_owned()]
+            }
+            Self::NoManifest(_) => vec![
+                "a path is relative to where gcr-push runs; `*` stands for a part of a name, `**` \
+                 for any folders"
+                    .to_owned(),
+            ],
+            Self::NoYaml { .. } => vec![
+                "of a chart, read what `helm template` prints, not its templates".to_owned(),
+            ],
+            Self::Workload { cause, .. } => {
+                let mut hints = match &**cause {
+                    Self::NoImage(_) | Self::Gone(_) => Vec::new(),
+                    cause => cause.hints(),
+                };
+                hints.push(
+                    "an image that only a node has, or whose registry lets nobody in, is left out \
+                     with `exclude`"
+                        .to_owned(),
+                );
+                hints
+            }
+            Self::Incomplete(_) => {
+                vec!["run it once without `dry_run` to copy what is not there".to_owned()]
+            }
             _ => self.source_hints(),
         }
     }

@@ -24,6 +24,11 @@ pub struct PlannedImage {
     pub referrers: bool,
     /// The digest of its tags at the destinations. `None` if it is not known yet.
     pub digest: Option<Digest>,
+    /// The digest that a cluster runs under the tag, which may have moved. `None` if the tag is taken
+    /// as it is.
+    pub running: Option<Digest>,
+    /// The objects that name it, in words. `None` if the mirror file does.
+    pub used_by: Option<String>,
 }
 
 impl PlannedImage {
@@ -50,6 +55,30 @@ impl PlannedImage {
             .iter()
             .filter(move |(_, state)| matches(*state));
         matching.map(|(target, _)| target)
+    }
+
+    /// The same image at the same destinations, by the digest that runs and without a tag.
+    pub(super) fn by_digest(mut self, running: Digest) -> Self {
+        self.name = format!("{}@{running}", self.source.name());
+        self.source.tag = None;
+        self.source.digest = Some(running);
+        self.running = None;
+        for (target, _) in &mut self.destinations {
+            target.tags.clear();
+        }
+        self
+    }
+
+    /// Its name at a destination: by its tag, or by its digest if it has none there.
+    pub(super) fn name_at(&self, target: &Target) -> String {
+        let name = format!("{}/{}", target.endpoint, target.repository);
+        match (target.tags.as_slice(), &self.digest) {
+            ([], digest) => {
+                let digest = digest.as_ref().or(self.source.digest.as_ref());
+                format!("{name}@{}", digest.map_or("", Digest::as_str))
+            }
+            (tags, _) => format!("{name}:{}", tags.join(",")),
+        }
     }
 
     /// The settings of the run with the options of this image.
@@ -87,6 +116,19 @@ pub enum SyncState {
     UpToDate,
 }
 
+impl SyncState {
+    /// The state in reports.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Outdated => "outdated",
+            Self::ReferrersMissing => "lacks referrers",
+            Self::Unknown => "unknown",
+            Self::UpToDate => "up to date",
+        }
+    }
+}
+
 /// The images in the order in which they are copied.
 #[derive(Debug, Default)]
 pub struct MirrorPlan {
@@ -94,6 +136,29 @@ pub struct MirrorPlan {
     pub images: Vec<PlannedImage>,
     /// The images whose state could not be determined, each with its error.
     pub unplanned: Vec<ImageOutcome>,
+    /// What objects of a cluster name as an image and is none.
+    pub unreadable: Vec<String>,
+}
+
+impl MirrorPlan {
+    /// What required destinations lack, in words. `None` if each of them is up to date.
+    pub(super) fn lacks(&self) -> Option<String> {
+        let required = self.images.iter().flat_map(|image| &image.destinations);
+        let required = required.filter(|(target, _)| !target.best_effort);
+        let states: Vec<_> = required.map(|(_, state)| *state).collect();
+        let count = |state| states.iter().filter(|known| **known == state).count();
+        let lacking: Vec<_> = [
+            SyncState::Missing,
+            SyncState::Outdated,
+            SyncState::ReferrersMissing,
+            SyncState::Unknown,
+        ]
+        .into_iter()
+        .filter(|state| count(*state) > 0)
+        .map(|state| format!("{} {}", count(state), state.word()))
+        .collect();
+        (!lacking.is_empty()).then(|| lacking.join(", "))
+    }
 }
 
 impl fmt::Display for MirrorPlan {
@@ -105,17 +170,18 @@ impl fmt::Display for MirrorPlan {
                 .count()
         };
         let (missing, differing) = (count(SyncState::Missing), count(SyncState::Outdated));
-        let all = self.images.len() + self.unplanned.len();
+        let unread = self.unplanned.len() + self.unreadable.len();
+        let all = self.images.len() + unread;
         write!(
             formatter,
-            "{all} image{}: {missing} missing, {differing} different, {} the same",
+            "{all} image{}: {missing} missing, {differing} outdated, {} up to date",
             if all == 1 { "" } else { "s" },
             count(SyncState::UpToDate),
         )?;
         for (count, what) in [
             (count(SyncState::ReferrersMissing), "lacking referrers"),
             (count(SyncState::Unknown), "unknown"),
-            (self.unplanned.len(), "that cannot be read"),
+            (unread, "that cannot be read"),
         ] {
             if count > 0 {
                 write!(formatter, ", {count} {what}")?;

@@ -8,6 +8,7 @@ mod blob_locks;
 mod compare;
 mod copy;
 mod error;
+mod failover;
 mod image;
 pub mod name_template;
 mod plan;
@@ -18,6 +19,7 @@ mod request;
 pub mod shard;
 mod summary;
 pub mod tag_filter;
+mod workloads;
 
 use std::io::Write;
 
@@ -25,6 +27,7 @@ pub use copy::ImageOutcome;
 pub use error::MirrorError;
 pub use image::{MirrorPlan, PlannedImage, SyncState};
 pub use request::{MirrorDestination, MirrorEntry, MirrorFile, MirrorRequest, MirrorSource};
+pub use workloads::WorkloadSource;
 
 use crate::ci::console::{self, Group};
 use crate::ci::gitlab;
@@ -57,7 +60,7 @@ pub async fn run(
     let registries = RegistryPool::new(&credentials, &session.network);
     let hosts = request.file.hosts();
     if let Err(error) = credentials.check(&hosts).await {
-        if request.missing_credentials == MissingCredentials::Fail {
+        if request.missing_credentials == MissingCredentials::Fail || request.require_complete {
             return Err(MirrorError::Auth(error).into());
         }
         drop(group);
@@ -69,23 +72,41 @@ pub async fn run(
         session.temporary_directory.clone(),
         tag_log.clone(),
     );
-    let (plan, mut errors) = plan::plan(&request.file, &registries, &settings).await?;
+    let (mut plan, mut errors) =
+        plan::plan(&request.file, &registries, &settings, &session.network).await?;
+    if let Some(folder) = &request.failover_directory {
+        let unplanned = plan.unplanned.iter().map(|outcome| &outcome.image);
+        let images = plan.images.iter().chain(unplanned);
+        match failover::write(images, &session.network.insecure_registries, folder) {
+            Ok(notes) => {
+                for note in notes {
+                    tracing::warn!("`failover_dir`: {note}");
+                }
+            }
+            Err(error) => errors.push(MirrorError::Output(error)),
+        }
+    }
     if settings.options.dry_run {
-        errors.extend(
-            print(stdout, PlanReport(&plan))
-                .err()
-                .map(MirrorError::Output),
-        );
-        return Failure::check(errors);
+        if request.require_complete {
+            errors.extend(plan.lacks().map(MirrorError::Incomplete));
+        }
+        let report = PlanReport {
+            plan: &plan,
+            errors: texts(&errors),
+        };
+        let unwritten = write_plan(&report, request, stdout).into_iter();
+        return Failure::check_reported(errors, unwritten.map(MirrorError::Output).collect());
     }
     tracing::info!("{plan}");
     let display = Display::start(&settings.progress, &session.console);
+    let unreadable = std::mem::take(&mut plan.unreadable);
     let (outcomes, failures) = copy::copy_all(plan, &registries, &settings).await;
     drop(display);
     errors.extend(failures);
     drop(group);
     let mut report = MirrorReport {
         outcomes: &outcomes,
+        unreadable: &unreadable,
         pull_secret: None,
         errors: Vec::new(),
     };
@@ -139,6 +160,23 @@ fn write_results(
     }
     let secret = report.pull_secret.as_ref();
     results.push(outputs::write_step_outputs(totals.into(), secret, files));
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+/// Prints the plan and writes the report and the step summary. Returns the errors of those that failed.
+fn write_plan(
+    report: &PlanReport<'_>,
+    request: &MirrorRequest,
+    stdout: &mut dyn Write,
+) -> Vec<OutputError> {
+    let files = &request.files;
+    let mut results = vec![print(stdout, report)];
+    if let Some(path) = &files.report {
+        results.push(write_file(path, &report.json()));
+    }
+    let summary = summary::of_plan(report);
+    outputs::write_unasked(&summary, &[], files, &request.session.console);
+    results.push(outputs::write_step_outputs(Vec::new(), None, files));
     results.into_iter().filter_map(Result::err).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The name of an image below each destination.
 
-/// A template for a path and a tag. `{name}`, `{path}` and `{tag}` are replaced by those of the
-/// source.
+/// A template for a path and a tag. `{name}`, `{path}`, `{host}` and `{tag}` are replaced by those of
+/// the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameTemplate {
     path: String,
@@ -12,7 +12,7 @@ pub struct NameTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameTemplateError {
     /// An unknown placeholder, or an unmatched brace.
-    #[error("`{0}` is none of `{{name}}`, `{{path}}` and `{{tag}}`")]
+    #[error("`{0}` is none of `{{name}}`, `{{path}}`, `{{host}}` and `{{tag}}`")]
     Unknown(String),
     /// `{tag}` in the path. Each tag would become a repository of its own.
     #[error("`{{tag}}` stands in the path; put it behind `:`")]
@@ -41,7 +41,7 @@ impl NameTemplate {
             return Err(NameTemplateError::TagInPath);
         }
         for part in [path, tag] {
-            let without = ["{name}", "{path}", "{tag}"]
+            let without = ["{name}", "{path}", "{host}", "{tag}"]
                 .iter()
                 .fold(part.to_owned(), |text, known| text.replace(known, ""));
             if let Some(start) = without.find(['{', '}']) {
@@ -56,8 +56,18 @@ impl NameTemplate {
         })
     }
 
-    /// The new path and tag of an image of the repository `path` with the tag `tag`.
-    pub fn apply(&self, path: &str, tag: &str) -> (String, String) {
+    /// The whole path of the source, under the same tag.
+    pub fn whole_path() -> Self {
+        Self {
+            path: "{path}".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The new path and tag of an image of the registry `host` and the repository `path` with the tag
+    /// `tag`. The colon before a port becomes `-`, because a path has none.
+    pub fn apply(&self, host: &str, path: &str, tag: &str) -> (String, String) {
+        let host = host.replace(':', "-");
         let name = path.rsplit('/').next().unwrap_or(path);
         // One pass, so that a replaced value is not taken for a placeholder.
         let fill = |template: &str| {
@@ -71,6 +81,7 @@ impl NameTemplate {
                 filled.push_str(match &rest[start..end] {
                     "{name}" => name,
                     "{path}" => path,
+                    "{host}" => &host,
                     "{tag}" => tag,
                     other => other,
                 });
@@ -95,11 +106,15 @@ mod tests {
         let apply = |template: &str| {
             NameTemplate::parse(template)
                 .unwrap()
-                .apply("acme/team/api", "1.2")
+                .apply("r.example:5000", "acme/team/api", "1.2")
         };
         let made = |path: &str, tag: &str| (path.to_owned(), tag.to_owned());
         assert_eq!(apply("{name}"), made("api", "1.2"));
         assert_eq!(apply("mirror/{path}"), made("mirror/acme/team/api", "1.2"));
+        assert_eq!(
+            apply("{host}/{path}"),
+            made("r.example-5000/acme/team/api", "1.2")
+        );
         assert_eq!(apply("base:{name}-{tag}"), made("base", "api-1.2"));
         assert_eq!(
             NameTemplate::default(),
@@ -122,7 +137,7 @@ mod tests {
         #[test]
         fn parsed_template_leaves_no_placeholder(template in "[a-z{}:/]{0,20}") {
             if let Ok(template) = NameTemplate::parse(&template) {
-                let (path, tag) = template.apply("a/b", "c");
+                let (path, tag) = template.apply("h", "a/b", "c");
                 prop_assert!(![path, tag].iter().any(|part| part.contains(BRACES)));
             }
         }

@@ -1,6 +1,6 @@
 //! Plans what has to be copied, by comparing digests. No blob is read for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
@@ -8,11 +8,13 @@ use futures_util::{StreamExt as _, stream};
 use super::image::{MirrorPlan, PlannedImage, SyncState};
 use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
+use super::workloads::{self, WorkloadImage};
 use super::{ImageOutcome, MirrorEntry, MirrorError, MirrorFile, MirrorSource};
 use crate::auth::once_map::OnceMap;
+use crate::http::Network;
 use crate::image::is_referrer_tag;
 use crate::oci::digest::Digest;
-use crate::oci::reference::{Endpoint, Reference, check_tag};
+use crate::oci::reference::{Endpoint, Reference, check_tag, is_at_or_below};
 use crate::push::Settings;
 use crate::push::destinations::Target;
 use crate::registry::pool::RegistryPool;
@@ -31,19 +33,25 @@ pub(super) async fn plan(
     request: &MirrorFile,
     registries: &RegistryPool<'_>,
     settings: &Settings,
+    network: &Network,
 ) -> Result<(MirrorPlan, Vec<MirrorError>), MirrorError> {
     let planner = Planner {
         request,
         registries,
         settings,
+        network,
         listings: OnceMap::default(),
         referrer_tags: OnceMap::default(),
         referrers: OnceMap::default(),
     };
     let mut errors = Vec::new();
     let mut items = Vec::new();
+    let mut plan = MirrorPlan::default();
     for entry in &request.entries {
         for found in planner.items(entry).await {
+            if let Err(MirrorError::NoReference { image, .. }) = &found {
+                plan.unreadable.push(image.clone());
+            }
             match found {
                 Ok(found) => items.extend(found),
                 Err(error) if entry.best_effort => {
@@ -61,7 +69,6 @@ pub(super) async fn plan(
         .buffered(QUESTIONS_AT_ONCE)
         .collect()
         .await;
-    let mut plan = MirrorPlan::default();
     for (item, outcome) in compared {
         match outcome {
             Ok((item, unasked)) => {
@@ -72,7 +79,7 @@ pub(super) async fn plan(
                 }
             }
             Err(error) => {
-                let error = Arc::new(error);
+                let error = Arc::new(error.of_workload(&item));
                 if item.best_effort() {
                     tracing::warn!("an image is left out, which fails nothing: {error}");
                 } else {
@@ -92,6 +99,8 @@ pub(super) struct Planner<'a> {
     request: &'a MirrorFile,
     pub(super) registries: &'a RegistryPool<'a>,
     pub(super) settings: &'a Settings,
+    /// For requests to a cluster.
+    network: &'a Network,
     /// The listing of each repository. `None` if the repository does not exist.
     pub(super) listings: OnceMap<(Endpoint, String), Option<Arc<Listing>>>,
     /// The tags by which referrers of a repository are found.
@@ -116,7 +125,31 @@ impl Planner<'_> {
             }
             MirrorSource::Image(reference) => {
                 let tag = reference.tag.as_deref().unwrap_or("latest");
-                vec![self.item(entry, reference, tag).map(|item| vec![item])]
+                let item = self.item(entry, reference, Some(tag), None);
+                vec![item.map(|item| vec![item])]
+            }
+            MirrorSource::Workloads { from, exclude } => {
+                let (images, errors) = workloads::read(from, exclude, self.network).await;
+                let images = images.into_iter();
+                let images = images.filter(|one| {
+                    let Reference {
+                        endpoint,
+                        repository,
+                        ..
+                    } = &one.reference;
+                    // What runs from a destination already, as after a failover, is there.
+                    let mut destinations = self.request.destinations.iter();
+                    let is_there = destinations.any(|one| {
+                        one.endpoint == *endpoint && is_at_or_below(repository, &one.path)
+                    });
+                    !is_there && mine(endpoint, repository)
+                });
+                let items = images.map(|image| {
+                    let tag = image.reference.tag.as_deref();
+                    let item = self.item(entry, &image.reference, tag, Some(&image));
+                    item.map(|item| vec![item])
+                });
+                items.chain(errors.into_iter().map(Err)).collect()
             }
             MirrorSource::Repository(reference) => vec![self.chosen(entry, reference).await],
             MirrorSource::Prefix(endpoint, path) => {
@@ -181,7 +214,7 @@ impl Planner<'_> {
         }
         let items = tags.iter().map(|tag| {
             let source = reference.with_tag(tag);
-            self.item(entry, &source, tag)
+            self.item(entry, &source, Some(tag), None)
         });
         items.collect()
     }
@@ -190,13 +223,25 @@ impl Planner<'_> {
         &self,
         entry: &MirrorEntry,
         source: &Reference,
-        tag: &str,
+        tag: Option<&str>,
+        workload: Option<&WorkloadImage>,
     ) -> Result<PlannedImage, MirrorError> {
-        let name = format!("{}:{tag}", source.name());
-        let (path, tag) = entry.to.apply(&source.repository, tag);
+        let name = match (tag, &source.digest) {
+            (None, Some(digest)) => format!("{}@{digest}", source.name()),
+            (tag, _) => format!("{}:{}", source.name(), tag.unwrap_or("latest")),
+        };
+        let (path, new_tag) = {
+            let host = source.endpoint.to_string();
+            entry
+                .to
+                .apply(&host, &source.repository, tag.unwrap_or("latest"))
+        };
+        let tags: Vec<_> = tag.map(|_| new_tag).into_iter().collect();
         let targets = self.request.destinations.iter().map(|below| {
             let text = format!("{}/{}/{path}", below.endpoint, below.path);
-            let reference = check_tag(&tag).and_then(|()| text.parse::<Reference>());
+            let mut checked = tags.iter().map(|tag| check_tag(tag));
+            let checked = checked.try_for_each(|checked| checked);
+            let reference = checked.and_then(|()| text.parse::<Reference>());
             let reference = reference.map_err(|cause| MirrorError::Name {
                 source_name: name.clone(),
                 cause,
@@ -204,7 +249,7 @@ impl Planner<'_> {
             let target = Target {
                 endpoint: reference.endpoint,
                 repository: reference.repository,
-                tags: vec![tag.clone()],
+                tags: tags.clone(),
                 best_effort: entry.best_effort,
             };
             Ok((target, SyncState::Unknown))
@@ -215,6 +260,8 @@ impl Planner<'_> {
             platforms: entry.platforms.clone(),
             referrers: entry.referrers,
             digest: None,
+            running: workload.and_then(|image| image.running.clone()),
+            used_by: workload.map(|image| image.used_by.clone()),
             name,
         })
     }
@@ -253,29 +300,32 @@ fn listed(listing: &Listing) -> Vec<ListedTag> {
 
 /// Each image once, however many entries select it. It is copied with referrers if one entry asks for
 /// them, and is best effort only if all entries are. Two images with the same name are an error: the
-/// last one would win.
-fn each_once(items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError> {
+/// last one would win. But a digest that runs gives the tag up to an entry that takes the tag as it is.
+fn each_once(mut items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut kept: Vec<PlannedImage> = Vec::new();
-    for item in items {
-        let names = item.destinations.iter().flat_map(|(target, _)| {
-            let Target {
-                endpoint,
-                repository,
-                tags,
-                ..
-            } = target;
-            tags.iter()
-                .map(move |tag| format!("{endpoint}/{repository}:{tag}"))
-        });
-        let names: Vec<_> = names.collect();
+    items.sort_by_key(|item| item.running.is_some());
+    let mut items = VecDeque::from(items);
+    'items: while let Some(item) = items.pop_front() {
+        let names = item.destinations.iter();
+        let names: Vec<_> = names.map(|(target, _)| item.name_at(target)).collect();
         let mut same = None;
         for name in &names {
             let Some(number) = seen.get(name) else {
                 continue;
             };
             let other = &kept[*number];
-            if other.source != item.source {
+            let is_same = other.source == item.source && other.running == item.running;
+            if !is_same
+                && has_same_tag(&other.source, &item.source)
+                && let Some(running) = item.running.clone()
+            {
+                items.push_back(item.by_digest(running));
+                continue 'items;
+            }
+            // A name by digest is the same image, wherever it comes from.
+            let is_by_digest = item.source.tag.is_none() && item.source.digest.is_some();
+            if !is_same && !is_by_digest {
                 return Err(MirrorError::Collision {
                     first: other.source.to_string(),
                     second: item.source.to_string(),
@@ -302,4 +352,9 @@ fn each_once(items: Vec<PlannedImage>) -> Result<Vec<PlannedImage>, MirrorError>
         }
     }
     Ok(kept)
+}
+
+fn has_same_tag(one: &Reference, other: &Reference) -> bool {
+    let tag = |reference: &Reference| reference.tag.clone().unwrap_or_else(|| "latest".to_owned());
+    one.name() == other.name() && tag(one) == tag(other)
 }

@@ -18,40 +18,80 @@ use crate::push::result::Status;
 pub(super) struct MirrorReport<'a> {
     /// The outcome of each image.
     pub outcomes: &'a [ImageOutcome],
+    /// What objects of a cluster name as an image and is none.
+    pub unreadable: &'a [String],
     /// The created pull secret. `None` if none was created.
     pub pull_secret: Option<PullSecretResult>,
     /// The errors, each with its causes and hints.
     pub errors: Vec<String>,
 }
 
+const UNREADABLE: &str = "cannot be read";
+
 /// The plan of `mirror`, as `dry_run` prints it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PlanReport<'a>(pub &'a MirrorPlan);
+#[derive(Clone, Debug)]
+pub(super) struct PlanReport<'a> {
+    pub plan: &'a MirrorPlan,
+    /// The errors, each with its causes and hints.
+    pub errors: Vec<String>,
+}
+
+impl PlanReport<'_> {
+    /// The name of each image, its name at each destination, and its state there.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&str, String, &'static str)> {
+        let images = self.plan.images.iter().flat_map(|image| {
+            let destinations = image.destinations.iter();
+            destinations
+                .map(|(target, state)| (image.name.as_str(), image.name_at(target), state.word()))
+        });
+        let unplanned = self.plan.unplanned.iter().flat_map(|outcome| {
+            let image = &outcome.image;
+            let targets = image.pending();
+            targets.map(|target| (image.name.as_str(), image.name_at(target), UNREADABLE))
+        });
+        let unreadable = self.plan.unreadable.iter();
+        let unreadable = unreadable.map(|name| (name.as_str(), "-".to_owned(), UNREADABLE));
+        images.chain(unplanned).chain(unreadable)
+    }
+
+    /// The report as one JSON document with a newline at its end.
+    pub(super) fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            image: &'a str,
+            destination: String,
+            state: &'a str,
+        }
+        let rows = self.rows();
+        let rows = rows.map(|(image, destination, state)| Row {
+            image,
+            destination,
+            state,
+        });
+        json(&serde_json::json!({
+            "status": self.status(),
+            "errors": self.errors,
+            "images": rows.collect::<Vec<_>>(),
+        }))
+    }
+
+    /// The status of the whole run.
+    pub(super) fn status(&self) -> Status {
+        if self.errors.is_empty() {
+            Status::DryRun
+        } else {
+            Status::Failed
+        }
+    }
+}
 
 impl fmt::Display for PlanReport<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new(["IMAGE", "DESTINATION", "NEED"]);
-        for image in &self.0.images {
-            for (target, state) in &image.destinations {
-                let need = match state {
-                    SyncState::Missing => "missing",
-                    SyncState::Outdated => "differs",
-                    SyncState::ReferrersMissing => "lacks referrers",
-                    SyncState::Unknown => "unknown",
-                    SyncState::UpToDate => "nothing",
-                };
-                let tags = target.tags.join(",");
-                let name = format!("{}/{}:{tags}", target.endpoint, target.repository);
-                table.row([image.name.clone(), name, need.to_owned()]);
-            }
+        let mut table = Table::new(["IMAGE", "DESTINATION", "STATE"]);
+        for (image, destination, state) in self.rows() {
+            table.row([image.to_owned(), destination, state.to_owned()]);
         }
-        for ImageOutcome { image, failed, .. } in &self.0.unplanned {
-            for failed in failed {
-                let name = format!("{}:{}", failed.name, failed.tags.join(","));
-                table.row([image.name.clone(), name, "cannot be read".to_owned()]);
-            }
-        }
-        writeln!(formatter, "{table}{}", self.0)
+        writeln!(formatter, "{table}{}", self.plan)
     }
 }
 
@@ -102,6 +142,14 @@ impl ImageResult {
     }
 }
 
+/// `host/repository:tag`, or without a tag `host/repository`.
+fn name_with_tags(name: &str, tags: &[String]) -> String {
+    match tags {
+        [] => name.to_owned(),
+        tags => format!("{name}:{}", tags.join(",")),
+    }
+}
+
 fn sent_bytes(outcome: &ImageOutcome) -> u64 {
     let pushed = outcome.pushed.iter();
     pushed.map(|image| image.pushed.sent_bytes).sum()
@@ -115,6 +163,10 @@ impl fmt::Display for MirrorReport<'_> {
             let sent = bytes(sent_bytes(outcome));
             table.row([outcome.image.name.clone(), result, sent]);
         }
+        for name in self.unreadable {
+            let failed = ImageResult::Failed.word().to_owned();
+            table.row([name.clone(), failed, bytes(0)]);
+        }
         write!(formatter, "{table}")?;
         for failed in self.outcomes.iter().flat_map(|outcome| &outcome.failed) {
             let word = if failed.best_effort {
@@ -122,9 +174,9 @@ impl fmt::Display for MirrorReport<'_> {
             } else {
                 "failed"
             };
-            let (name, tags) = (&failed.name, failed.tags.join(","));
+            let name = name_with_tags(&failed.name, &failed.tags);
             let reason = failed.reason();
-            writeln!(formatter, "{word}: {name}:{tags}: {}", sanitize(&reason))?;
+            writeln!(formatter, "{word}: {name}: {}", sanitize(&reason))?;
         }
         writeln!(formatter, "{}", self.sum())?;
         match &self.pull_secret {
@@ -145,8 +197,8 @@ impl MirrorReport<'_> {
             .collect();
         format!(
             "{} {}{}{}, {} sent",
-            self.outcomes.len(),
-            if self.outcomes.len() == 1 {
+            self.outcomes.len() + self.unreadable.len(),
+            if self.outcomes.len() + self.unreadable.len() == 1 {
                 "image"
             } else {
                 "images"
@@ -159,15 +211,21 @@ impl MirrorReport<'_> {
 
     fn count(&self, result: ImageResult) -> usize {
         let results = self.outcomes.iter().map(ImageResult::of);
-        results.filter(|of_image| *of_image == result).count()
+        let unreadable = match result {
+            ImageResult::Failed => self.unreadable.len(),
+            _ => 0,
+        };
+        results.filter(|of_image| *of_image == result).count() + unreadable
     }
 
     /// The name, the result and the sent bytes of each image.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&str, ImageResult, u64)> {
-        self.outcomes.iter().map(|outcome| {
+        let outcomes = self.outcomes.iter().map(|outcome| {
             let result = ImageResult::of(outcome);
             (outcome.image.name.as_str(), result, sent_bytes(outcome))
-        })
+        });
+        let unreadable = self.unreadable.iter();
+        outcomes.chain(unreadable.map(|name| (name.as_str(), ImageResult::Failed, 0)))
     }
 
     /// The report as one JSON document with a newline at its end.
@@ -199,24 +257,26 @@ impl MirrorReport<'_> {
         let images = self.outcomes.iter().map(|outcome| {
             let pushed = outcome.pushed.iter().flat_map(|image| {
                 let pushed = &image.pushed;
-                pushed.tags.iter().map(|tag| Destination {
-                    image: format!("{}:{}", pushed.name, tag.tag),
+                let names = pushed.tags.iter();
+                let mut names: Vec<_> = names
+                    .map(|tag| format!("{}:{}", pushed.name, tag.tag))
+                    .collect();
+                if names.is_empty() {
+                    names.push(format!("{}@{}", pushed.name, pushed.digest));
+                }
+                names.into_iter().map(|image| Destination {
+                    image,
                     digest: Some(pushed.digest.as_str()),
                     error: None,
                 })
             });
             let failed = outcome.failed.iter().map(|failed| Destination {
-                image: format!("{}:{}", failed.name, failed.tags.join(",")),
+                image: name_with_tags(&failed.name, &failed.tags),
                 digest: None,
                 error: Some(failed.reason()),
             });
             let unchanged = outcome.image.up_to_date().map(|target| Destination {
-                image: format!(
-                    "{}/{}:{}",
-                    target.endpoint,
-                    target.repository,
-                    target.tags.join(",")
-                ),
+                image: outcome.image.name_at(target),
                 digest: outcome.image.digest.as_ref().map(Digest::as_str),
                 error: None,
             });
@@ -227,10 +287,16 @@ impl MirrorReport<'_> {
                 destinations: unchanged.chain(pushed).chain(failed).collect(),
             }
         });
+        let unreadable = self.unreadable.iter().map(|name| Image {
+            image: name,
+            result: ImageResult::Failed,
+            sent_bytes: 0,
+            destinations: Vec::new(),
+        });
         json(&Document {
             status: self.status(),
             errors: &self.errors,
-            images: images.collect(),
+            images: images.chain(unreadable).collect(),
             pull_secret: self.pull_secret.as_ref().map(PullSecretJson::from),
         })
     }
@@ -239,7 +305,9 @@ impl MirrorReport<'_> {
     pub(super) fn status(&self) -> Status {
         use ImageResult::{Copied, Partial, Unchanged};
         let [copied, unchanged, partial] = [Copied, Unchanged, Partial].map(|r| self.count(r));
-        if copied + unchanged == self.outcomes.len() && self.errors.is_empty() {
+        if copied + unchanged == self.outcomes.len() + self.unreadable.len()
+            && self.errors.is_empty()
+        {
             if copied == 0 {
                 Status::Unchanged
             } else {

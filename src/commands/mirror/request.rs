@@ -1,10 +1,12 @@
 //! The request of `mirror`: the entries of its file, the destinations and the options.
 
 use std::fmt;
+use std::path::PathBuf;
 
+use super::WorkloadSource;
 use super::name_template::NameTemplate;
 use super::shard::Shard;
-use super::tag_filter::TagFilter;
+use super::tag_filter::{Pattern, TagFilter};
 use crate::ci::output::ResultFiles;
 use crate::commands::pull_secret::request::PullSecretOptions;
 use crate::commands::session::{MissingCredentials, Session};
@@ -27,6 +29,10 @@ pub struct MirrorRequest {
     pub pull_secret: Option<PullSecretOptions>,
     /// The files that the results are written to.
     pub files: ResultFiles,
+    /// True if a dry run fails where a required destination is not up to date.
+    pub require_complete: bool,
+    /// The folder for the configuration of nodes. `None` if none is written.
+    pub failover_directory: Option<PathBuf>,
 }
 
 /// A mirror file: the images and the destinations that each of them is copied to.
@@ -51,14 +57,21 @@ impl MirrorFile {
         [self.hosts(), self.source_hosts()].concat()
     }
 
-    /// The registries of the sources, without duplicates.
+    /// The registries of the sources that the file names, without duplicates.
     pub fn source_hosts(&self) -> Vec<Endpoint> {
-        distinct(self.entries.iter().map(|entry| match &entry.source {
+        distinct(self.entries.iter().filter_map(|entry| match &entry.source {
             MirrorSource::Repository(reference) | MirrorSource::Image(reference) => {
-                &reference.endpoint
+                Some(&reference.endpoint)
             }
-            MirrorSource::Prefix(endpoint, _) => endpoint,
+            MirrorSource::Prefix(endpoint, _) => Some(endpoint),
+            MirrorSource::Workloads { .. } => None,
         }))
+    }
+
+    /// True if the registries of some sources are known only when the sources are read.
+    pub fn has_unknown_sources(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| matches!(entry.source, MirrorSource::Workloads { .. }))
     }
 }
 
@@ -113,12 +126,20 @@ pub enum MirrorSource {
     Repository(Reference),
     /// The selected tags of every repository below a path.
     Prefix(Endpoint, String),
+    /// The images that workloads name.
+    Workloads {
+        /// Where the workloads are read.
+        from: WorkloadSource,
+        /// Patterns for names of images that are left out.
+        exclude: Vec<Pattern>,
+    },
 }
 
 impl fmt::Display for MirrorSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Image(reference) | Self::Repository(reference) => reference.fmt(formatter),
+            Self::Workloads { from, .. } => from.fmt(formatter),
             Self::Prefix(endpoint, path) if path.is_empty() => write!(formatter, "{endpoint}/**"),
             Self::Prefix(endpoint, path) => write!(formatter, "{endpoint}/{path}/**"),
         }

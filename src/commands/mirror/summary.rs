@@ -1,6 +1,6 @@
 //! The GitHub step summary of a mirror run.
 
-use super::report::{ImageResult, MirrorReport};
+use super::report::{ImageResult, MirrorReport, PlanReport};
 use crate::ci::github::summary::{code, errors, plain, push_rows};
 use crate::ci::table::bytes;
 use crate::commands::pull_secret::report::pull_secret_summary;
@@ -36,6 +36,26 @@ pub(super) fn of(report: &MirrorReport<'_>) -> String {
     if let Some(secret) = &report.pull_secret {
         text.push_str(&pull_secret_summary(secret));
     }
+    text
+}
+
+/// The summary of a dry run: the images that are not up to date first.
+pub(super) fn of_plan(report: &PlanReport<'_>) -> String {
+    let sign = sign(report.status(), &report.errors);
+    let mut text = format!(
+        "### gcr-push mirror: {sign} dry run, nothing was sent\n\n{}\n\n",
+        plain(&report.plan.to_string())
+    );
+    let rows = report.rows().map(|(image, destination, state)| {
+        format!("| {state} | {} | {} |\n", code(image), code(&destination))
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        text.push_str("| State | Image | At the destination |\n| --- | --- | --- |\n");
+        push_rows(&mut text, &rows);
+        text.push('\n');
+    }
+    text.push_str(&errors(&report.errors));
     text
 }
 

@@ -47,7 +47,8 @@ impl Pattern {
         })
     }
 
-    fn matches(&self, tag: &str) -> bool {
+    /// True if the pattern matches the whole text, or the expression a part of it.
+    pub(super) fn matches(&self, tag: &str) -> bool {
         match &self.expression {
             Some(expression) => expression.is_match(tag),
             None => self.text == tag,

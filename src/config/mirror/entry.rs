@@ -1,20 +1,46 @@
 //! One image of the mirror file: its source, its tag filter and its name at the destinations.
 
+use std::path::PathBuf;
+
 use super::file::{By, ImageEntry, Options, PlatformList, Tags};
 use crate::commands::mirror::name_template::NameTemplate;
 use crate::commands::mirror::tag_filter::{Order, Pattern, TagFilter};
-use crate::commands::mirror::{MirrorEntry, MirrorSource};
+use crate::commands::mirror::{MirrorEntry, MirrorSource, WorkloadSource};
+use crate::config::kubernetes_names::check_label;
 use crate::config::push::PLATFORM_FORMS;
 use crate::diagnostics::sanitize::quoted;
+use crate::kubernetes::ClusterAccess;
 use crate::oci::platform::Platform;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference, ReferenceError, check_tag, looks_like_host};
 
+/// The value of `from` for what a cluster runs.
+pub(super) const KUBERNETES: &str = "kubernetes";
+/// The value of `from` for what YAML files name.
+const MANIFESTS: &str = "manifests";
+
+/// What an entry needs of the run: the cluster, and where a path is on this machine.
+pub(super) struct Here<'a> {
+    /// The access to the cluster. `None` if no entry needs it.
+    pub(super) cluster: Option<&'a ClusterAccess>,
+    /// Resolves a path.
+    pub(super) path: &'a dyn Fn(&str) -> Result<PathBuf, String>,
+}
+
 /// Checks an image of the list and fills in the defaults.
-pub(super) fn entry(image: ImageEntry, defaults: &Options) -> Result<MirrorEntry, String> {
-    let (source, tags) = source(&image.from, image.tags)?;
+pub(super) fn entry(
+    image: ImageEntry,
+    defaults: &Options,
+    here: &Here<'_>,
+) -> Result<MirrorEntry, String> {
+    let (source, tags) = match workloads(&image, here)? {
+        Some(source) => (source, TagFilter::all()),
+        None => source(&image.from, image.tags)?,
+    };
     let to = match image.to.as_deref() {
         Some(text) => name_template(text).map_err(|fault| format!("`to`: {fault}"))?,
+        // Names of a whole cluster's images meet too easily without their path.
+        None if matches!(source, MirrorSource::Workloads { .. }) => NameTemplate::whole_path(),
         None => NameTemplate::default(),
     };
     let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
@@ -38,10 +64,84 @@ pub(super) fn entry(image: ImageEntry, defaults: &Options) -> Result<MirrorEntry
     })
 }
 
+/// The images that workloads name. `None` if the source is a registry.
+fn workloads(image: &ImageEntry, here: &Here<'_>) -> Result<Option<MirrorSource>, String> {
+    let from = image.from.as_str();
+    let (is_cluster, is_manifests) = (from == KUBERNETES, from == MANIFESTS);
+    for (key, is_set, fits, needed) in [
+        (
+            "namespaces",
+            image.namespaces.is_some(),
+            is_cluster,
+            "`from: kubernetes`",
+        ),
+        (
+            "paths",
+            image.paths.is_some(),
+            is_manifests,
+            "`from: manifests`",
+        ),
+        (
+            "exclude",
+            image.exclude.is_some(),
+            is_cluster || is_manifests,
+            "`from: kubernetes` and `from: manifests`; of a repository, leave tags out with `tags`",
+        ),
+        (
+            "tags",
+            image.tags.is_some(),
+            !is_cluster && !is_manifests,
+            "a repository; what is deployed has its tags",
+        ),
+    ] {
+        if is_set && !fits {
+            return Err(format!("`{key}` is for {needed}"));
+        }
+    }
+    let from = if is_cluster {
+        let namespaces = image.namespaces.clone();
+        if namespaces.as_ref().is_some_and(Vec::is_empty) {
+            return Err("`namespaces` is empty: leave it out for all".to_owned());
+        }
+        let namespaces = namespaces.unwrap_or_default();
+        for namespace in &namespaces {
+            check_label(namespace)
+                .map_err(|fault| format!("`namespaces`: {} {fault}", quoted(namespace)))?;
+        }
+        let access = here.cluster.ok_or("it needs a cluster")?;
+        WorkloadSource::Cluster {
+            access: Box::new(access.clone()),
+            namespaces,
+        }
+    } else if is_manifests {
+        let typed = image.paths.clone().unwrap_or_default();
+        if typed.is_empty() {
+            return Err(
+                "name the YAML files in `paths`, as in `paths: [rendered/*.yaml]`".to_owned(),
+            );
+        }
+        let paths = typed.into_iter().map(|typed| {
+            let path = (here.path)(&typed)?;
+            Ok((typed, path))
+        });
+        let paths = paths.collect::<Result<_, String>>()?;
+        WorkloadSource::Manifests { paths }
+    } else {
+        return Ok(None);
+    };
+    let exclude = image.exclude.as_deref().unwrap_or_default();
+    let exclude = exclude.iter().map(|text| {
+        Pattern::parse(text)
+            .map_err(|fault| format!("`exclude`: {} is no expression: {fault}", quoted(text)))
+    });
+    let exclude = exclude.collect::<Result<_, _>>()?;
+    Ok(Some(MirrorSource::Workloads { from, exclude }))
+}
+
 /// Parses a name template and checks that its literal parts are valid in a name.
 fn name_template(text: &str) -> Result<NameTemplate, String> {
     let template = NameTemplate::parse(text).map_err(|fault| fault.to_string())?;
-    let (path, tag) = template.apply("name", "tag");
+    let (path, tag) = template.apply("host", "name", "tag");
     let name: Result<Reference, _> = format!("registry.example.com/{path}").parse();
     let checked = name.and_then(|_| check_tag(&tag));
     checked.map_err(|fault| fault.to_string())?;

@@ -158,6 +158,7 @@ fn help_is_unchanged() {
       --verify                      How to check the result
     Pull secret:
       --pull-secret                 Name of a Kubernetes Secret to make
+      --kubeconfig-context          Context of the kubeconfig
     Behaviour:
       --dry-run                     Show what would happen, and change nothing
       --compression                 Compression of uncompressed layers
@@ -171,7 +172,7 @@ fn help_is_unchanged() {
       --dotenv-file                 File for the results as `NAME=value` lines
 
     Secrets are variables only, such as GCR_PUSH_CREDENTIALS_JSON.
-    `gcr-push push --help` describes all, and 21 more flags.
+    `gcr-push push --help` describes all, and 20 more flags.
     ");
     insta::assert_snapshot!(printed("setup --help"), @"
     Show what Google Cloud lacks for a push, create or remove it.

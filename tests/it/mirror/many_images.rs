@@ -66,7 +66,7 @@ fn only_missing_and_outdated_images_are_copied() {
     assert!(
         outcome
             .stderr
-            .contains("3 images: 2 missing, 1 different, 0 the same")
+            .contains("3 images: 2 missing, 1 outdated, 0 up to date")
     );
     assert!(
         outcome.stdout.contains("3 images: 3 copied, "),
@@ -328,7 +328,7 @@ fn failed_image_does_not_stop_the_others() {
     let outcome = mirror_file(&file(false))
         .set("dry_run", "true")
         .fails_with(1);
-    let message = "2 images: 0 missing, 0 different, 1 the same, 1 that cannot be read";
+    let message = "2 images: 0 missing, 0 outdated, 1 up to date, 1 that cannot be read";
     assert!(outcome.stdout.contains(message), "{}", outcome.stdout);
 }
 
@@ -433,7 +433,7 @@ fn dry_run_shows_plan_and_changes_nothing() {
         .join(" ");
     insta::assert_snapshot!(
         outcome.scrub(&words),
-        @"IMAGE DESTINATION NEED 127.0.0.1:[PORT]/acme/api:1 127.0.0.1:[PORT]/mirror/api:1 missing 1 image: 1 missing, 0 different, 0 the same"
+        @"IMAGE DESTINATION STATE 127.0.0.1:[PORT]/acme/api:1 127.0.0.1:[PORT]/mirror/api:1 missing 1 image: 1 missing, 0 outdated, 0 up to date"
     );
     assert!(destination.is_untouched());
 }
@@ -454,7 +454,7 @@ fn conflicting_names_are_reported_first() {
     insta::assert_snapshot!(outcome.error(), @r#"
     error: both `127.0.0.1:[PORT]/a/api:1` and `127.0.0.1:[PORT]/b/api:1` would become `127.0.0.1:[PORT]/mirror/api:1`
 
-    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, or with `tags`
+    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
     "#);
     assert!(destination.is_untouched());
 }
@@ -492,7 +492,7 @@ fn image_chosen_twice_is_copied_once_unless_forms_differ() {
 
     error: both `127.0.0.1:[PORT]/acme/api:1` and `127.0.0.1:[PORT]/acme/api:1@[DIGEST]` would become `127.0.0.1:[PORT]/mirror/api:1`
 
-    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, or with `tags`
+    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
     "#);
     assert!(destination.is_untouched());
     let outcome = file("best_effort: true").succeeds();
@@ -556,7 +556,7 @@ fn silent_destination_is_awaited_once_and_blocks_no_other() {
         file.set("retry_timeout", "1s")
     };
     let planned = run(false).set("dry_run", "true").fails_with(4);
-    let message = "12 images: 12 missing, 0 different, 0 the same";
+    let message = "12 images: 12 missing, 0 outdated, 0 up to date";
     assert!(planned.stdout.contains(message), "{}", planned.stdout);
     let outcome = run(false).fails_with(4);
     for number in 0..12 {

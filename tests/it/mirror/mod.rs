@@ -1,6 +1,7 @@
 //! Copies from registry to registry.
 
 mod existing_tag;
+mod failover;
 mod gitlab;
 mod layout_referrers;
 mod many_destinations;
@@ -12,6 +13,7 @@ mod quota;
 mod referrers;
 mod resumed;
 mod unchanged;
+mod workloads;
 
 use serde_json::Value;
 use standin::{Request, RequestKind, Standin};

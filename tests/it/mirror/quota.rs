@@ -28,7 +28,7 @@ fn planned(quota: Quota, settle: impl Fn(Run) -> Run) -> [Vec<Request>; 2] {
         tags.join(", ")
     ));
     let outcome = settle(run.set("dry_run", "true")).succeeds();
-    let expected = format!("{TAGS} images: 0 missing, 0 different, {TAGS} the same");
+    let expected = format!("{TAGS} images: 0 missing, 0 outdated, {TAGS} up to date");
     assert!(outcome.stdout.contains(&expected), "{}", outcome.stdout);
     sides.map(|standin| standin.requests())
 }

@@ -241,7 +241,7 @@ fn later_signature_is_copied_to_an_unchanged_image() {
             }
             let planned = run().set("dry_run", "true").succeeds();
             if kept == Referrers::Missing {
-                let message = "0 the same, 1 lacking referrers";
+                let message = "0 up to date, 1 lacking referrers";
                 assert!(planned.stdout.contains(message), "{}", planned.stdout);
             }
             run().succeeds();

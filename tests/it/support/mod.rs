@@ -1,6 +1,7 @@
 //! Code that the tests share.
 
 pub mod cluster;
+pub mod containerd;
 pub mod curl;
 pub mod docker_registry;
 pub mod fake_engine;
