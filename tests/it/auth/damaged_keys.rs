@@ -175,7 +175,11 @@ fn damaged_key_error_names_the_damage() {
             "ya29.a0AfH6SMB_token_that_is_long".to_owned(),
         ),
     ];
-    insta::assert_snapshot!(error_text(&google, &forms), @r"
+    // The length of a key depends on its numbers.
+    let text = (0..4).fold(error_text(&google, &forms), |text, more| {
+        text.replace(&format!("column {}", one.len() + more), "column [end]")
+    });
+    insta::assert_snapshot!(text, @r"
     escaped breaks: the line breaks between its members were escaped (they are `\n` in it); its value is not shown
         hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
     real breaks: a line break stands inside of a value of its JSON, where `\n` belongs (line 2, column 0); its value is not shown
@@ -228,9 +232,9 @@ fn damaged_key_error_names_the_damage() {
         hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
     array: it is a JSON array; its value is not shown
         hint: give the object in it alone, from `{` to `}`
-    trailing comma: there is a comma too many in its JSON (line 1, column 2265); its value is not shown
+    trailing comma: there is a comma too many in its JSON (line 1, column [end]); its value is not shown
         hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
-    trailing text: something stands behind its JSON (line 1, column 2266); its value is not shown
+    trailing text: something stands behind its JSON (line 1, column [end]); its value is not shown
         hint: give the key alone, from `{` to `}`
     no-break spaces: there are no-break spaces in its JSON (line 2, column 1); its value is not shown
         hint: copy the file itself, or store it as base64: `base64 -w0 key.json`
