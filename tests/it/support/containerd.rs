@@ -1,5 +1,6 @@
 //! containerd, with a store of its own, and `ctr`, which pulls into it.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,11 @@ pub struct Containerd {
 }
 
 impl Containerd {
+    /// True if this user may run one.
+    pub fn can_start() -> bool {
+        std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    }
+
     /// Starts one, without the plugins that run containers.
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
