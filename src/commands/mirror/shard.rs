@@ -1,11 +1,9 @@
 //! Assigns the images to several runners.
 //!
-//! Runners start at different times and see different states of a registry, so a shard is decided
-//! by the each name to the shard whose hash with it is the highest. No two do the same, together
-//! they do name of the source's repository alone: rendezvous hashing (Thaler and Ravishankar, 1998)
-//! gives each name to the shard whose hash with it is the highest. No two do the same, together
-//! they do each name to the shard whose hash with it is the highest. Every repository has exactly
-//! one shard, and an added repository moves no other.
+//! Runners start at different times and see different states of a registry, so a shard is decided by
+//! the name of the source's repository alone. Rendezvous hashing (Thaler and Ravishankar, 1998) gives
+//! each name to the shard whose hash with it is the highest: every repository has exactly one shard,
+//! and one that is added moves no other.
 
 use crate::oci::digest::Digest;
 

@@ -37,7 +37,7 @@ const GCR_LOCATIONS: [(&str, &str); 4] = [
 
 /// Google's hosts with public images, which only Google can push to and which need no login.
 /// <https://cloud.google.com/artifact-registry/docs/pull-cached-dockerhub-images>
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 12] = [
     "mirror.gcr.io",
     "us-mirror.gcr.io",
     "eu-mirror.gcr.io",
@@ -49,6 +49,7 @@ const PUBLIC: [&str; 11] = [
     "eu.k8s.gcr.io",
     "asia.k8s.gcr.io",
     "l.gcr.io",
+    "gke.gcr.io",
 ];
 
 impl Endpoint {
