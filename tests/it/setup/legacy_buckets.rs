@@ -248,7 +248,7 @@ fn shut_down_registry_is_reported_without_broad_role() {
 #[test]
 fn interrupted_run_warns_of_broad_role_and_next_removes_it() {
     let cloud = unmigrated_project();
-    let stall = Fault::once(RequestKind::ManifestPut, FaultAction::StallResponseAt(0));
+    let stall = Fault::once(RequestKind::ManifestPut, FaultAction::StallAfterWork);
     cloud.standin.fault(stall);
     let running = apply(&cloud).start();
     cloud.standin.wait_for(|requests| {

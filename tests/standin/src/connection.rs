@@ -204,7 +204,7 @@ async fn respond(
         call.body.drain(early).await;
         answer
     };
-    apply_after(&mut answer, &link, fault.as_ref());
+    apply_after(&mut answer, &link, fault.as_ref()).await;
     if link.is_reset() {
         return Err(ConnectionReset);
     }

@@ -66,15 +66,17 @@ pub(crate) async fn apply_before(
         FaultAction::Quote(_)
         | FaultAction::ForgetBlobs
         | FaultAction::ResetAfterWork
+        | FaultAction::StallAfterWork
         | FaultAction::Header { .. } => {}
     }
     Ok(effects)
 }
 
 /// Applies a fault to the answer to a served request.
-pub(crate) fn apply_after(answer: &mut Answer, link: &Link, fault: Option<&FaultAction>) {
+pub(crate) async fn apply_after(answer: &mut Answer, link: &Link, fault: Option<&FaultAction>) {
     match fault {
         Some(FaultAction::ResetAfterWork) => link.reset(),
+        Some(FaultAction::StallAfterWork) => pending::<()>().await,
         Some(FaultAction::Header { name, value }) => {
             let name: HeaderName = name.parse().expect("a fault's header names are names");
             match value {

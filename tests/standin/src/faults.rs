@@ -125,6 +125,8 @@ pub enum FaultAction {
     CutResponseAt(u64),
     /// Never answers, and does not read the body.
     Stall,
+    /// Serves the request, then never answers.
+    StallAfterWork,
     /// Stops reading after this many bytes of the request's body.
     StallRequestAt(u64),
     /// Stops sending after this many bytes of the answer's body.
