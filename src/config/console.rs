@@ -15,7 +15,7 @@ use crate::ci::{Ci, LogFormat};
 /// <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Reads the settings. A value that cannot be parsed counts as absent, and [`super::request`]
+/// Reads the settings. A value that cannot be parsed counts as absent, and [`super::request()`]
 /// reports it.
 pub fn console(
     line: &CommandLine,
