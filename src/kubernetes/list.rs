@@ -1,6 +1,7 @@
 //! Lists what a cluster runs.
 
 use k8s_openapi::api::{apps, batch, core};
+use kube::Resource;
 use kube::api::ListParams;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,11 +18,6 @@ const PAGE: u32 = 250;
 
 /// How often a list is begun, because the server forgets where a long one was.
 const TRIES: usize = 3;
-
-/// The lists that are read, as RBAC names them. A `ReplicaSet` is not among them: a Deployment keeps
-/// ten of them for its earlier images, and those of the current one have Pods.
-const RESOURCES: &str = "pods,replicationcontrollers,deployments.apps,statefulsets.apps,\
-                         daemonsets.apps,jobs.batch,cronjobs.batch";
 
 /// An error of a list of workloads.
 #[derive(Debug, thiserror::Error)]
@@ -103,10 +99,47 @@ impl Diagnostic for WorkloadListError {
         vec![
             format!(
                 "let it `list` them, and nothing else: `kubectl create clusterrole \
-                 gcr-push-images --verb=list --resource={RESOURCES}`"
+                 gcr-push-images --verb=list --resource={}`",
+                WorkloadList::all(None).map(|list| list.rbac_name).join(",")
             ),
             format!("and bind that: {}", bindings.join(", ")),
         ]
+    }
+}
+
+/// A list that is read.
+struct WorkloadList {
+    kind: &'static str,
+    /// `jobs.batch`, as RBAC and kubectl name it.
+    rbac_name: String,
+    objects: ObjectRef,
+}
+
+impl WorkloadList {
+    /// Every list of a namespace, or of all. A `ReplicaSet` is not among them: a Deployment keeps ten
+    /// of them for its earlier images, and those of the current one have Pods.
+    fn all(namespace: Option<&str>) -> [Self; 7] {
+        [
+            Self::of::<core::v1::Pod>(namespace),
+            Self::of::<core::v1::ReplicationController>(namespace),
+            Self::of::<apps::v1::Deployment>(namespace),
+            Self::of::<apps::v1::StatefulSet>(namespace),
+            Self::of::<apps::v1::DaemonSet>(namespace),
+            Self::of::<batch::v1::Job>(namespace),
+            Self::of::<batch::v1::CronJob>(namespace),
+        ]
+    }
+
+    fn of<K: k8s_openapi::Resource + Resource<DynamicType = ()>>(namespace: Option<&str>) -> Self {
+        let rbac_name = match K::GROUP {
+            "" => K::URL_PATH_SEGMENT.to_owned(),
+            group => format!("{}.{group}", K::URL_PATH_SEGMENT),
+        };
+        Self {
+            kind: K::KIND,
+            rbac_name,
+            objects: ObjectRef::of::<K>(namespace, ""),
+        }
     }
 }
 
@@ -146,33 +179,12 @@ impl Cluster {
         let places = if named.is_empty() { &all[..] } else { &named };
         for namespace in places.iter().copied() {
             let (known, refused) = (found.images.len(), lists.len());
-            for (kind, list) in [
-                ("Pod", ObjectRef::of::<core::v1::Pod>(namespace, "")),
-                (
-                    "ReplicationController",
-                    ObjectRef::of::<core::v1::ReplicationController>(namespace, ""),
-                ),
-                (
-                    "Deployment",
-                    ObjectRef::of::<apps::v1::Deployment>(namespace, ""),
-                ),
-                (
-                    "StatefulSet",
-                    ObjectRef::of::<apps::v1::StatefulSet>(namespace, ""),
-                ),
-                (
-                    "DaemonSet",
-                    ObjectRef::of::<apps::v1::DaemonSet>(namespace, ""),
-                ),
-                ("Job", ObjectRef::of::<batch::v1::Job>(namespace, "")),
-                (
-                    "CronJob",
-                    ObjectRef::of::<batch::v1::CronJob>(namespace, ""),
-                ),
-            ] {
-                let error = match self.list(&list).await {
+            for list in WorkloadList::all(namespace) {
+                let error = match self.list(&list.objects).await {
                     Ok(items) => {
-                        items.iter().for_each(|item| found.add_object(kind, item));
+                        items
+                            .iter()
+                            .for_each(|item| found.add_object(list.kind, item));
                         continue;
                     }
                     Err(error) => error,
@@ -182,7 +194,7 @@ impl Cluster {
                     Some(status) if status.code == 404 => {}
                     Some(status) if status.code == 403 => {
                         user = user.or_else(|| refused_user(&status.message));
-                        lists.push((rbac_name(&list), namespace.map(str::to_owned)));
+                        lists.push((list.rbac_name, namespace.map(str::to_owned)));
                     }
                     // Every other list would fail in the same way.
                     _ => return (found, vec![WorkloadListError::Cluster(error)]),
@@ -237,15 +249,6 @@ fn without_unused(mut item: Value) -> Value {
         }
     }
     item
-}
-
-/// `jobs.batch`, as RBAC and kubectl name it.
-fn rbac_name(list: &ObjectRef) -> String {
-    match list.resource {
-        "deployments" | "statefulsets" | "daemonsets" => format!("{}.apps", list.resource),
-        "jobs" | "cronjobs" => format!("{}.batch", list.resource),
-        core => core.to_owned(),
-    }
 }
 
 /// The user in `pods is forbidden: User "x" cannot list resource …`.
