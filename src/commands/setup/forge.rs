@@ -17,6 +17,7 @@ use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::{
     ConnectionFailure, RetryKind, RetryPolicy, Retryable, WINDOW, bounded_text, read_bounded,
+    retry_after,
 };
 use crate::oci::digest::Digest;
 
@@ -249,9 +250,7 @@ impl ForgeError {
             at.duration_since(SystemTime::now()).ok()
         };
         let is_used_up = number("x-ratelimit-remaining") == Some(0);
-        let retry_after = number("retry-after")
-            .map(Duration::from_secs)
-            .or_else(|| is_used_up.then(reset)?);
+        let retry_after = retry_after(headers).or_else(|| is_used_up.then(reset)?);
         let is_limit = is_used_up || retry_after.is_some() || said.contains("rate limit");
         match status.as_u16() {
             404 => Self::NotThere,
