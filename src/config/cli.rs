@@ -229,7 +229,6 @@ fn unknown(flag: &str, command: Option<CommandName>) -> CliError {
 
 const HELP: &str = "help";
 const COMPLETIONS: &str = "completions";
-const COMMANDS: &[&str] = &["push", "mirror", "list", "pull-secret", "setup", "doctor"];
 const SHELLS: &[&str] = &["bash", "elvish", "fish", "powershell", "zsh"];
 
 fn help_of(matches: &ArgMatches) -> Result<String, CliError> {
@@ -295,33 +294,50 @@ fn word_id(variable: &Variable) -> String {
 }
 
 fn command_line() -> clap::Command {
-    let shell = Arg::new(COMPLETIONS).value_parser(Words(SHELLS));
-    let word = Arg::new(HELP).value_parser(Words(COMMANDS));
-    with_help("gcr-push", &help::short(), &help::long())
-        .version(env!("CARGO_PKG_VERSION"))
-        .disable_help_subcommand(true)
-        .disable_version_flag(true)
-        .arg(
-            Arg::new("version")
-                .short('V')
-                .long("version")
-                .action(ArgAction::Version)
-                .help("Print the version"),
+    let shell = Arg::new(COMPLETIONS).value_parser(Words(SHELLS.to_vec()));
+    let word = Arg::new(HELP).value_parser(Words(CommandName::ALL.map(CommandName::word).to_vec()));
+    with_help(
+        clap::Command::new("gcr-push"),
+        &help::short(),
+        &help::long(),
+    )
+    .version(env!("CARGO_PKG_VERSION"))
+    .disable_help_subcommand(true)
+    .disable_version_flag(true)
+    .arg(
+        Arg::new("version")
+            .short('V')
+            .long("version")
+            .action(ArgAction::Version)
+            .help("Print the version"),
+    )
+    .subcommands(CommandName::ALL.map(|command| {
+        // Only the arguments and the help of the command that is typed are built.
+        clap::Command::new(command.word())
+            .about(command.summary())
+            .defer(with_arguments)
+    }))
+    .subcommand(
+        with_help(clap::Command::new(HELP), &help::short(), &help::short())
+            .about(help::HELP)
+            .arg(word.value_name("COMMAND")),
+    )
+    .subcommand(
+        with_help(
+            clap::Command::new(COMPLETIONS),
+            &help::completions(),
+            &help::completions(),
         )
-        .subcommands(CommandName::ALL.map(subcommand))
-        .subcommand(
-            with_help(HELP, &help::short(), &help::short())
-                .about(help::HELP)
-                .arg(word.value_name("COMMAND")),
-        )
-        .subcommand(
-            with_help(COMPLETIONS, &help::completions(), &help::completions())
-                .about(help::COMPLETIONS)
-                .arg(shell.value_name("SHELL")),
-        )
+        .about(help::COMPLETIONS)
+        .arg(shell.value_name("SHELL")),
+    )
 }
 
-fn subcommand(command: CommandName) -> clap::Command {
+/// Adds the arguments and the help of a command, by its name.
+fn with_arguments(subcommand: clap::Command) -> clap::Command {
+    let Ok(command) = subcommand.get_name().parse::<CommandName>() else {
+        return subcommand;
+    };
     let flags = command.variables().filter(|variable| !variable.is_secret());
     let words = command.words().into_iter().enumerate();
     let words = words.map(|(index, variable)| {
@@ -332,14 +348,10 @@ fn subcommand(command: CommandName) -> clap::Command {
             _ => word,
         }
     });
-    with_help(
-        command.word(),
-        &help::short_of(command),
-        &help::long_of(command),
-    )
-    .about(command.summary())
-    .args(flags.map(flag))
-    .args(words)
+    let (short, long) = (help::short_of(command), help::long_of(command));
+    with_help(subcommand, &short, &long)
+        .args(flags.map(flag))
+        .args(words)
 }
 
 fn flag(variable: &Variable) -> Arg {
@@ -360,20 +372,20 @@ fn argument(variable: &Variable, id: String) -> Arg {
         .help(variable.summary())
         .value_name(variable.form.placeholder());
     match variable.form {
-        Form::Words(words) => argument.value_parser(Words(words)),
-        Form::Switch => argument.value_parser(Words(&["true", "false"])),
+        Form::Words(words) => argument.value_parser(Words(words.to_vec())),
+        Form::Switch => argument.value_parser(Words(vec!["true", "false"])),
         Form::Path | Form::Reference => argument
-            .value_parser(Words(&[]))
+            .value_parser(Words(Vec::new()))
             .value_hint(ValueHint::FilePath),
         _ => argument
-            .value_parser(Words(&[]))
+            .value_parser(Words(Vec::new()))
             .value_hint(ValueHint::Other),
     }
 }
 
-fn with_help(name: &'static str, short: &str, long: &str) -> clap::Command {
+fn with_help(command: clap::Command, short: &str, long: &str) -> clap::Command {
     let help = |name: &'static str, action| Arg::new(name).action(action);
-    clap::Command::new(name)
+    command
         .help_template("{before-help}")
         .before_help(short.to_owned())
         .before_long_help(long.to_owned())
@@ -392,7 +404,7 @@ fn with_help(name: &'static str, short: &str, long: &str) -> clap::Command {
 
 /// A value that may be any text. Completions offer the words.
 #[derive(Clone)]
-struct Words(&'static [&'static str]);
+struct Words(Vec<&'static str>);
 
 impl TypedValueParser for Words {
     type Value = OsString;
