@@ -6,6 +6,7 @@ use standin::{Fault, FaultAction, RequestKind, Standin};
 use super::rows;
 use crate::mirror::{PLAIN, seed};
 use crate::support::docker_registry::DockerRegistry;
+use crate::support::gitlab::{REGISTRY, gitlab_with};
 use crate::support::google::Google;
 use crate::support::images::{LayerCompression, Layout, TestImage, classic_archive};
 use crate::support::run::Run;
@@ -257,20 +258,7 @@ fn index_size_is_the_sum_of_its_platforms() {
 
 #[test]
 fn gitlab_group_is_listed_by_its_api() {
-    const REGISTRY: &str = "registry.gitlab.com";
-    let gitlab = Standin::builder().name(REGISTRY).start();
-    for repository in [
-        "acme/api",
-        "acme/api/debug",
-        "acme/team/web",
-        "acme-2/other",
-    ] {
-        put(&gitlab, repository);
-    }
-    gitlab.become_gitlab(&["acme/api", "acme/team/web", "acme-2/other"]);
-    let scopes = ["read_api", "read_registry"];
-    gitlab.gitlab_token("bot", "glpat-acme-reads-all-of-it", "acme", &scopes);
-    gitlab.basic_user("gitlab-ci-token", "glcbt-of-a-job");
+    let gitlab = gitlab_with(put);
     let login = |user: &str, password: &str| {
         let auths = json!({"auths": {REGISTRY: {"username": user, "password": password}}});
         list(REGISTRY)

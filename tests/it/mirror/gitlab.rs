@@ -4,30 +4,13 @@ use standin::{RequestKind, Standin};
 
 use super::many_images::{mirror_file, put};
 use super::*;
+use crate::support::gitlab::{REGISTRY, gitlab_with};
 
-const REGISTRY: &str = "registry.gitlab.com";
 const FILE: &str = "destinations: [HOME/mirror]\nimages:\n  - from: registry.gitlab.com/PATH/**\n    \
                     to: '{path}'\n";
 
-/// gitlab.com with a group, a subgroup and another group.
 fn gitlab() -> Standin {
-    let gitlab = Standin::builder().name(REGISTRY).start();
-    for repository in [
-        "acme/api",
-        "acme/api/debug",
-        "acme/team/web",
-        "acme-2/other",
-    ] {
-        put(&gitlab, PLAIN, repository, "1", repository);
-    }
-    gitlab.become_gitlab(&["acme/api", "acme/team/web", "acme-2/other"]);
-    // So that the listing has pages.
-    gitlab.change(|behaviour| behaviour.page_limit = Some(2));
-    let scopes = ["read_api", "read_registry"];
-    gitlab.gitlab_token("bot", "glpat-acme-reads-all-of-it", "acme", &scopes);
-    gitlab.gitlab_token("bot-2", "glpat-may-pull-alone", "acme", &["read_registry"]);
-    gitlab.basic_user("gitlab-ci-token", "glcbt-of-a-job");
-    gitlab
+    gitlab_with(|gitlab, repository| put(gitlab, PLAIN, repository, "1", repository))
 }
 
 fn run(gitlab: &Standin, destination: &Standin, path: &str, login: [&str; 2]) -> Run {

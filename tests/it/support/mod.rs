@@ -6,6 +6,7 @@ pub mod curl;
 pub mod docker_registry;
 pub mod fake_engine;
 pub mod gcloud;
+pub mod gitlab;
 pub mod google;
 pub mod images;
 pub mod run;
