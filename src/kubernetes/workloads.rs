@@ -1,7 +1,7 @@
 //! Reads which images Kubernetes objects name, and which digests run. No I/O.
 //!
-//! Only the fields that name images are read, and each by itself, so that an object that is odd
-//! elsewhere still tells its images.
+//! Only the fields that name images are read, and each by itself, so that the images of an object
+//! that is odd elsewhere are still found.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/>
 
 use std::collections::BTreeMap;

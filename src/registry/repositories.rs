@@ -1,5 +1,5 @@
-//! Finds what is below a path: Google's registries list it level by level, a GitLab tells it by its
-//! API, and others have a catalog.
+//! Finds what is below a path: Google's registries list it level by level, a GitLab has an
+//! API for it, and others have a catalog.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
@@ -102,7 +102,7 @@ impl Registry {
         Ok(found.collect())
     }
 
-    /// Finds the names below `path`: one level of them, or all of them if the registry tells all at
+    /// Finds the names below `path`: one level of them, or all of them if the registry lists all at
     /// once. `None` if the registry has nothing there.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Registry {
         Err(ListingError::new(&self.endpoint, root, cause))
     }
 
-    /// The repositories that GitLab's API tells for `path`, or those of the whole registry. The
+    /// The repositories that GitLab's API lists for `path`, or those of the whole registry. The
     /// catalog of GitLab's registry is for administrators only.
     async fn repository_names(&self, path: &str) -> Result<Vec<String>, ListingError> {
         let endpoint = &self.endpoint;

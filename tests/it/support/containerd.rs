@@ -38,7 +38,7 @@ impl Containerd {
             .spawn()
             .expect("`containerd` is needed: tests/run installs it");
         let containerd = Self { process, folder };
-        // It tells nobody when it is ready, so it is asked.
+        // It gives no sign when it is ready, so it is asked.
         let start = Instant::now();
         while !containerd
             .ctr(&["version"])
