@@ -11,7 +11,7 @@ pub struct DaemonImage {
     /// The address of the engine.
     pub engine: EngineAddress,
     /// The reference as Docker's grammar allows it: a name with an optional tag or digest, or an
-    /// image ID or the start of one.
+    /// image ID or the first 12 digits of one.
     pub reference: String,
 }
 

@@ -45,7 +45,7 @@ pub use file_kind::FileKind;
 pub(crate) use file_reader::bytes as read_range;
 pub use range::FileRange;
 pub use referrers::{Referrer, Referrers, cosign_tags, fallback_tag, is_referrer_tag};
-pub(crate) use spool::decompress;
+pub(crate) use spool::{ChunkReader, decompress};
 pub use tree::{RewrittenIndex, Selection, Tree, attestation_subject};
 
 use crate::http::Network;

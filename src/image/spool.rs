@@ -8,6 +8,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 use super::error::{Fault, SourceError, display_path};
 use super::file_kind::CompressionFormat;
 
@@ -70,6 +73,33 @@ fn copy(
 /// Writes the decompressed bytes of a layer to `output`.
 pub(crate) fn decompress(input: impl Read, output: &mut impl Write) -> Result<(), SourceError> {
     copy(input, "the layer", Path::new(""), output)
+}
+
+/// Reads the chunks of a stream from a thread that may block.
+pub(crate) struct ChunkReader {
+    chunks: mpsc::Receiver<Bytes>,
+    chunk: Bytes,
+}
+
+impl ChunkReader {
+    pub(crate) fn new(chunks: mpsc::Receiver<Bytes>) -> Self {
+        let chunk = Bytes::new();
+        Self { chunks, chunk }
+    }
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(chunk) => self.chunk = chunk,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
+        Ok(length)
+    }
 }
 
 /// Decompresses `input`. Each decoder accepts several concatenated streams, which parallel compressors

@@ -79,11 +79,7 @@ fn image_of_every_store_arrives_under_its_name_and_tag() {
         assert_eq!(pulled.files, expected.files, "{store:?}");
         assert_eq!(
             engine.requests(),
-            [
-                "GET /_ping",
-                "GET /images/team/app:1.2/json",
-                "GET /images/team/app:1.2/get"
-            ]
+            ["GET /_ping", "GET /images/team/app:1.2/get"]
         );
     }
 }
@@ -215,11 +211,12 @@ fn path_that_is_no_socket_is_reported() {
         let error = failed(run(&format!("unix://{path}")), 2).error();
         error.replace(&path, "PATH")
     });
-    assert_snapshot!(of_file, @r"
+    assert_snapshot!(of_file, @"
     error: no Docker engine answers at `unix://PATH`
-      caused by: Connection refused (os error 111)
+      caused by: what is there is no socket
 
-    hint: what is there is no socket: set `DOCKER_HOST` to the engine's
+    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
+    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
     ");
     assert_eq!(of_folder, of_file);
 }
@@ -247,27 +244,32 @@ fn forbidden_socket_error_says_who_may_open_it() {
 #[test]
 fn what_is_no_usable_engine_is_reported() {
     let engine = FakeEngine::faulty(EngineFault::TellsNoVersion);
-    assert_snapshot!(error_of(&engine, 2), @r"
-    error: what answers at `unix://[ENGINE]/docker.sock` is no Docker engine: it tells no version of its API
+    assert_snapshot!(error_of(&engine, 2), @"
+    error: no Docker engine answers at `unix://[ENGINE]/docker.sock`
+      caused by: what answers tells no version of its API
 
     hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
+    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
     ");
     let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/_ping",
         400,
         "Client sent an HTTP request to an HTTPS server.\n",
     ));
-    assert_snapshot!(error_of(&engine, 2), @r"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` wants TLS, which is not spoken to engines
+    assert_snapshot!(error_of(&engine, 2), @"
+    error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /_ping`: 400 Bad Request
+      caused by: Client sent an HTTP request to an HTTPS server.
 
-    hint: let the Docker client do the talking: `docker save --output image.tar NAME`, and name `docker-archive:image.tar`
+    hint: it wants TLS, which is not spoken to engines
+    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
     ");
     let engine = FakeEngine::faulty(EngineFault::IsSilent);
-    assert_snapshot!(error_of(&engine, 4), @r"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` did not answer `GET /_ping`
+    assert_snapshot!(error_of(&engine, 4), @"
+    error: no Docker engine answers at `unix://[ENGINE]/docker.sock`
       caused by: nothing came for 1 s
 
-    hint: the engine's own log may tell why: it may have been stopped, or its disk be full
+    hint: if the engine is still starting, try again
+    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
     ");
 }
 
@@ -284,6 +286,9 @@ fn missing_image_error_lists_similar_images() {
 
     hint: it has `app:2`, `gcr.io/acme/app:1`
     ");
+    let engine = FakeEngine::start(Store::Classic, &[(&test_image, &["apq:1", "web:1"])]);
+    let error = error_of(&engine, 2);
+    assert!(error.ends_with("hint: it has `apq:1`\n"), "{error}");
     let engine = FakeEngine::start(Store::Classic, &images[1..]);
     assert_snapshot!(error_of(&engine, 2), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` has no image `app:1`
@@ -309,23 +314,18 @@ fn engine_messages_are_shown_and_sanitized() {
         403,
         "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n",
     ));
-    assert_snapshot!(error_of(&engine, 3), @r"
+    assert_snapshot!(error_of(&engine, 3), @"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/get`: 403 Forbidden
-      caused by: <html><body><h1>403 Forbidden</h1>
+      caused by: the answer is a web page
     ");
     let engine = FakeEngine::faulty(EngineFault::Refuses(
-        "/json",
+        "/get",
         503,
         r#"{"message":"::add-mask::a\n::error::b ##[error]c"}"#,
     ));
     assert_snapshot!(error_of(&engine, 4), @r"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/json`: 503 Service Unavailable
+    error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/get`: 503 Service Unavailable
       caused by: :\:add-mask::a\n::error::b ##\[error]c
-    ");
-    let engine = FakeEngine::faulty(EngineFault::Refuses("/json", 200, "OK"));
-    assert_snapshot!(error_of(&engine, 1), @r"
-    error: cannot understand how the Docker engine at `unix://[ENGINE]/docker.sock` answered `GET /images/app:1/json`
-      caused by: expected value at line 1 column 1
     ");
 }
 
@@ -352,16 +352,16 @@ fn engine_error_after_half_an_export_is_reported() {
     const MESSAGE: &str = "open /var/lib/docker/x: input/output error";
     let [nothing, half] = [0, 20_000].map(|length| {
         let engine = FakeEngine::faulty(EngineFault::Stops(length, MESSAGE));
-        error_of(&engine, 1)
+        error_of(&engine, 4)
     });
-    assert_snapshot!(half, @r"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` gave up the export of `app:1` after 20127 bytes
+    assert_snapshot!(half, @"
+    error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20127 bytes
       caused by: open /var/lib/docker/x: input/output error
+
+    hint: the engine's own log may tell why: it may have been stopped, or its disk be full
     ");
-    assert!(
-        nothing.ends_with(&format!("caused by: {MESSAGE}\n")),
-        "{nothing}"
-    );
+    let cause = format!("caused by: {MESSAGE}\n");
+    assert!(nothing.contains(&cause), "{nothing}");
 }
 
 #[test]

@@ -1,24 +1,43 @@
 //! Reads an image from a Docker engine by its export, which is the archive that `docker save`
-//! writes.
+//! writes. <https://docs.docker.com/reference/api/engine/>
 //!
 //! No engine is ever required. If there is one (GitHub mounts its socket into the container of
 //! every action), the user needs no archive file.
 
-mod engine;
 mod error;
-mod export;
 
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytes::Bytes;
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::open::Archive;
+use super::spool::ChunkReader;
 use super::{Source, SourceError};
-use crate::http::Network;
-use crate::image::location::{ArchiveKind, DaemonImage};
-use engine::{Engine, ImageMatch};
+use crate::diagnostics::nearest::nearest;
+use crate::http::{Network, read_bounded, send_logged};
+use crate::image::location::{ArchiveKind, DaemonImage, EngineAddress};
+use crate::oci::json;
 pub use error::EngineError;
-use export::{ChunkReader, Export};
+use error::{Cause, EngineMessage, io_error};
+
+/// How long an engine may prepare an export. The classic image store copies all layers before it
+/// sends the first byte.
+const PREPARATION: Duration = Duration::from_secs(60 * 60);
+
+/// The maximum size of a document. It is enough for a list of several thousand images.
+const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+
+/// The number of bytes at the end of an export in which the engine's error is looked for.
+const TAIL: usize = 8 * 1024;
 
 /// The number of chunks that are buffered. A chunk is what one read of the connection returns.
 const QUEUED_CHUNKS: usize = 4;
@@ -30,9 +49,6 @@ pub(super) async fn open(
     network: &Network,
     spool: PathBuf,
 ) -> Result<Source, SourceError> {
-    let (request, export) = request_export(image, network)
-        .await
-        .map_err(SourceError::Engine)?;
     let (send, receive) = mpsc::channel(QUEUED_CHUNKS);
     let archive = Archive {
         what: format!("`docker-daemon:{}`", image.reference),
@@ -40,11 +56,13 @@ pub(super) async fn open(
         kind: ArchiveKind::Docker,
         reference: None,
     };
+    let name = name(&image.reference);
+    let reference = name.as_ref().unwrap_or(&image.reference);
+    let export = Export::request(&image.engine, reference, network).await;
+    let export = export.map_err(SourceError::Engine)?;
     let opening = Source::open_on_thread(move || {
-        let (what, mut opened) = archive.copied(ChunkReader::from(receive), &spool)?;
-        if let Some(name) = request.name {
-            opened.image.names = vec![name];
-        }
+        let (what, mut opened) = archive.copied(ChunkReader::new(receive), &spool)?;
+        opened.image.names = name.map_or(opened.image.names, |name| vec![name]);
         Ok((what, opened))
     });
     // If the export breaks off, the engine's error explains it, and the error of the incomplete
@@ -56,84 +74,221 @@ pub(super) async fn open(
     }
 }
 
-async fn request_export(
-    image: &DaemonImage,
-    network: &Network,
-) -> Result<(ExportRequest, Export), EngineError> {
-    let engine = Engine::connect(&image.engine, network).await?;
-    let image_match = engine.find(&image.reference).await?;
-    let request = ExportRequest::of(&image.reference, &image_match);
-    let export = engine
-        .export(&request.reference, image_match.size())
-        .await?;
-    Ok((request, export))
+/// The name of the image, with the tag `latest` if it has none: an engine exports all tags of a
+/// name without a tag (moby, daemon/internal/image/tarexport/save.go). `None` if `reference` is an
+/// image ID or the start of one, of which `docker images` shows 12 digits.
+fn name(reference: &str) -> Option<String> {
+    let (kind, hex) = reference.split_once(':').unwrap_or(("sha256", reference));
+    let is_hex = hex.len() >= 12 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if kind == "sha256" && is_hex {
+        return None;
+    }
+    let last = reference.rsplit('/').next().unwrap_or(reference);
+    let has_tag = last.contains([':', '@']);
+    Some(format!(
+        "{reference}{}",
+        if has_tag { "" } else { ":latest" }
+    ))
 }
 
-/// The image that the engine is asked to export.
-#[derive(Debug, PartialEq, Eq)]
-struct ExportRequest {
-    reference: String,
-    /// The name of the image. `None` if it was requested by its ID.
-    name: Option<String>,
+/// A Docker engine.
+struct Engine {
+    address: EngineAddress,
+    http: Client,
+    /// `http://HOST`, followed by the API version once it is known.
+    root: String,
+    stall_timeout: Duration,
 }
 
-impl ExportRequest {
-    /// Builds the request. An engine exports all tags of a name without a tag (moby,
-    /// daemon/internal/image/tarexport/save.go), so `latest` is added, which is what such a name
-    /// means everywhere else.
-    fn of(reference: &str, image_match: &ImageMatch) -> Self {
-        if image_match.is_id_prefix(reference) {
-            return Self {
-                reference: image_match.id().to_owned(),
-                name: None,
-            };
-        }
-        let last = reference.rsplit('/').next().unwrap_or(reference);
-        let name = if last.contains([':', '@']) {
-            reference.to_owned()
-        } else {
-            format!("{reference}:latest")
+impl Engine {
+    /// Pings the engine and reads the API version that it supports. Requests without a version are
+    /// deprecated and mean the newest version. The requests made here are the same in all versions.
+    async fn connect(address: &EngineAddress, network: &Network) -> Result<Self, EngineError> {
+        let (socket, root) = match address {
+            EngineAddress::Socket(path) => (Some(path.as_path()), "http://localhost".to_owned()),
+            EngineAddress::Tcp(host, port) => (None, format!("http://{host}:{port}")),
         };
-        Self {
-            reference: name.clone(),
-            name: Some(name),
+        let mut engine = Self {
+            address: address.clone(),
+            http: network.engine_client(socket).map_err(EngineError::Setup)?,
+            root,
+            stall_timeout: network.stall_timeout,
+        };
+        let response = engine.get("/_ping", engine.stall_timeout).await?;
+        // Nothing but a version such as `1.51` may become a part of a path.
+        let is_version = |text: &&str| text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let version = response.headers().get("Api-Version");
+        let version = version.and_then(|version| version.to_str().ok());
+        let Some(version) = version.filter(is_version) else {
+            return Err(engine.no_answer(invalid("what answers tells no version of its API")));
+        };
+        engine.root.push_str(&format!("/v{version}"));
+        Ok(engine)
+    }
+
+    /// Sends a request and waits for the response headers. Any status but 200 is an error.
+    async fn get(&self, path: &str, limit: Duration) -> Result<Response, EngineError> {
+        let url = format!("{}{path}", self.root);
+        let response = within(limit, send_logged(self.http.get(&url), &url)).await;
+        let response = response.map_err(|cause| self.no_answer(cause))?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(response);
+        }
+        let body = self.read(response).await.unwrap_or_default();
+        Err(EngineError::refused(&self.address, path, status, &body))
+    }
+
+    async fn read(&self, response: Response) -> Result<Bytes, Cause> {
+        let reading = read_bounded(response, MAX_DOCUMENT, self.stall_timeout);
+        Ok(timeout(self.stall_timeout, reading).await??)
+    }
+
+    fn no_answer(&self, cause: io::Error) -> EngineError {
+        let is_other = matches!(&self.address, EngineAddress::Socket(path)
+            if path.metadata().is_ok_and(|found| !found.file_type().is_socket()));
+        let no_socket = is_other.then(|| invalid("what is there is no socket"));
+        EngineError::NoAnswer {
+            engine: self.address.clone(),
+            cause: no_socket.unwrap_or(cause),
         }
     }
+
+    /// Returns at most five images with the same name in any repository, else the one whose
+    /// spelling is closest. Empty if the images cannot be listed, because they are only a hint.
+    async fn similar(&self, reference: &str) -> Vec<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Image {
+            repo_tags: Option<Vec<String>>,
+        }
+        fn last_part(name: &str) -> Option<&str> {
+            name.rsplit('/').next()?.split([':', '@']).next()
+        }
+        let mut images: Vec<Image> = Vec::new();
+        if let Ok(response) = self.get("/images/json", self.stall_timeout).await
+            && let Ok(body) = self.read(response).await
+        {
+            images = json::from_slice(&body).unwrap_or_default();
+        }
+        let tags = images.into_iter().flat_map(|image| image.repo_tags);
+        let tags: BTreeSet<String> = tags.flatten().collect();
+        let is_same = |tag: &&String| last_part(tag) == last_part(reference);
+        let mut similar: Vec<_> = tags.iter().filter(is_same).take(5).cloned().collect();
+        if similar.is_empty() {
+            let closest = nearest(reference, tags.iter().map(String::as_str));
+            similar.extend(closest.map(str::to_owned));
+        }
+        similar
+    }
+}
+
+/// An export whose response has started.
+struct Export {
+    engine: Engine,
+    reference: String,
+    response: Response,
+}
+
+impl Export {
+    async fn request(
+        address: &EngineAddress,
+        reference: &str,
+        network: &Network,
+    ) -> Result<Self, EngineError> {
+        let engine = Engine::connect(address, network).await?;
+        tracing::info!("exporting `{reference}` from the Docker engine at {address}");
+        let path = format!("/images/{reference}/get");
+        let reference = reference.to_owned();
+        match engine
+            .get(&path, PREPARATION.max(engine.stall_timeout))
+            .await
+        {
+            Ok(response) => Ok(Self {
+                engine,
+                reference,
+                response,
+            }),
+            Err(EngineError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+                Err(EngineError::NoImage {
+                    similar: engine.similar(&reference).await,
+                    engine: engine.address,
+                    reference,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the export to the channel in chunks, until its end or until the receiver is dropped.
+    async fn send_to(mut self, chunks: mpsc::Sender<Bytes>) -> Result<(), EngineError> {
+        let broken = |received, cause| EngineError::Broken {
+            engine: self.engine.address.clone(),
+            reference: self.reference.clone(),
+            received,
+            cause,
+        };
+        let (mut received, mut tail) = (0, Vec::new());
+        while let Some(chunk) = within(self.engine.stall_timeout, self.response.chunk())
+            .await
+            .map_err(|cause| broken(received, cause.into()))?
+        {
+            received += chunk.len() as u64;
+            tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+            tail.drain(..tail.len().saturating_sub(TAIL));
+            if chunks.send(chunk).await.is_err() {
+                return Ok(());
+            }
+        }
+        match message_at_end(&tail) {
+            Some(message) => Err(broken(received, EngineMessage(message).into())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the error message at the end of an export. An engine that fails in the middle has
+/// already sent status 200, and appends its error as a line of JSON (moby,
+/// daemon/server/router/image/image_routes.go, `getImagesGet`). A tar file ends with zeros.
+fn message_at_end(tail: &[u8]) -> Option<String> {
+    let mut starts = (0..tail.len()).filter(|&start| tail[start..].starts_with(b"{\"error"));
+    starts.find_map(|start| {
+        let line: Value = json::from_slice(&tail[start..]).ok()?;
+        Some(line.pointer("/errorDetail/message")?.as_str()?.to_owned())
+    })
+}
+
+/// Waits for a response or for the next part of it.
+async fn within<T>(
+    limit: Duration,
+    waiting: impl Future<Output = reqwest::Result<T>>,
+) -> io::Result<T> {
+    match timeout(limit, waiting).await {
+        Ok(result) => result.map_err(io_error),
+        Err(_) => {
+            let text = format!("nothing came for {} s", limit.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        }
+    }
+}
+
+/// Why what is at an address is no engine.
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ID: &str = "sha256:cafe00000000000000000000000000000000000000000000000000000000beef";
-
-    fn request(reference: &str, tags: &[&str]) -> (String, Option<String>) {
-        let request = ExportRequest::of(reference, &ImageMatch::new(ID, tags));
-        (request.reference, request.name)
-    }
-
     #[test]
-    fn image_is_exported_by_tagged_name_or_full_id() {
-        let named = |name: &str| (name.to_owned(), Some(name.to_owned()));
-        assert_eq!(request("app:1", &["app:1"]), named("app:1"));
-        assert_eq!(request("app", &["app:latest"]), named("app:latest"));
-        assert_eq!(
-            request("localhost:5000/app", &["localhost:5000/app:latest"]),
-            named("localhost:5000/app:latest")
-        );
-        let digest = "app@sha256:0000000000000000000000000000000000000000000000000000000000000000";
-        assert_eq!(request(digest, &["app:1"]), named(digest));
-        for id in [ID, &ID[..19], &ID[7..], "cafe"] {
-            assert_eq!(request(id, &["app:1"]), (ID.to_owned(), None), "{id}");
+    fn error_after_an_export_is_found_and_a_file_is_none() {
+        let error = r#"{"errorDetail":{"message":"no space left"},"error":"no space left"}"#;
+        for before in ["", "\0\0", "{\"error\":\"", error] {
+            let tail = format!("{before}{error}\r\n");
+            let message = message_at_end(tail.as_bytes());
+            assert_eq!(message.as_deref(), Some("no space left"), "{before}");
         }
-    }
-
-    #[test]
-    fn id_like_name_is_a_name_if_it_exists() {
-        let name = "cafe:latest".to_owned();
-        assert_eq!(
-            request("cafe", &["app:1", "cafe:latest"]),
-            (name.clone(), Some(name))
-        );
+        assert_eq!(message_at_end(format!("{error}\0\0").as_bytes()), None);
     }
 }

@@ -1,16 +1,16 @@
 //! `verify: blobs`: reads an image back, and compares the digest of every blob.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::VerifyError;
-use crate::image::{Source, Tree, decompress};
+use crate::image::{ChunkReader, Source, Tree, decompress};
 use crate::oci::config::diff_ids;
 use crate::oci::digest::{Digest, Hasher};
 use crate::oci::manifest::{AnyManifest, Manifest};
@@ -164,7 +164,7 @@ async fn read(
     let (send, receive) = mpsc::channel(QUEUE);
     let decompression = spawn_blocking(move || {
         let mut content = Hasher::default();
-        let mut chunks = ChunkReader(receive, Bytes::new());
+        let mut chunks = ChunkReader::new(receive);
         if is_layer {
             let result = decompress(BufReader::new(&mut chunks), &mut content);
             // A layer that cannot be decompressed has no content to compare with a diff ID.
@@ -184,21 +184,4 @@ async fn read(
     drop(send);
     let content = decompression.await.map_err(io::Error::other)??;
     Ok((hasher.finish(), content))
-}
-
-/// A blocking reader of the chunks of a stream.
-struct ChunkReader(mpsc::Receiver<Bytes>, Bytes);
-
-impl Read for ChunkReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.1.is_empty() {
-            match self.0.blocking_recv() {
-                Some(chunk) => self.1 = chunk,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.1.len());
-        self.1.copy_to_slice(&mut buffer[..length]);
-        Ok(length)
-    }
 }

@@ -100,7 +100,6 @@ impl State {
                 let names: Vec<String> = url.query_pairs().map(|(_, name)| name.into()).collect();
                 self.export(&names)
             }
-            ["images", name @ .., "json"] => self.inspect(&name.join("/")),
             ["images", name @ .., "get"] if query.is_empty() => self.export(&[name.join("/")]),
             _ => Err(page_not_found()),
         }
@@ -141,17 +140,6 @@ impl State {
             Store::Classic | Store::Docker25 => test_image.id(),
             Store::Containerd => digest(&docker29_layout(test_image, "app", "1").1),
         }
-    }
-
-    fn inspect(&self, name: &str) -> Result<Response<Body>, Refusal> {
-        let name = familiar(name);
-        let wanted = with_tag(&name);
-        let number = self
-            .find(|number| self.images[number].tags.contains(&wanted))
-            .or_else(|| self.find(|number| self.digests(number).contains(&name)))
-            .or_else(|| self.find_id(&name));
-        let number = number.ok_or_else(|| no_such_image(&name))?;
-        Ok(document(self.summary_json(number)))
     }
 
     fn find(&self, matches: impl Fn(usize) -> bool) -> Option<usize> {
