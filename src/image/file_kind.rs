@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::tar::header::is_tar;
-
 /// The number of bytes of a file that are examined.
 pub(super) const START: usize = 4096;
 
@@ -69,134 +67,87 @@ impl CompressionFormat {
     }
 }
 
-/// What a file that is not an image looks like.
+/// What is handed over in place of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is described by its text, right below")]
 pub enum FileKind {
     Empty,
-    /// Standard input was at its end at once.
-    NoInput,
-    Terminal,
-    Zeros,
-    Dockerfile,
-    Json,
-    Html,
-    GitLfs,
-    Program,
-    Zip,
-    Squashfs,
-    Script,
-    Text,
-    Unknown,
-    /// A tar file of a file system.
+    /// A Dockerfile, or a tar file with one.
+    BuildInput,
+    /// What a download brings that needs a login.
+    WebPage,
+    GitLfsPointer,
+    /// A tar file of a file system, as `docker export` writes it.
     FileSystem,
-    /// A tar file with a layout in a folder.
-    LayoutInFolder,
-    /// A tar file of another kind.
+    /// A tar file of the folder that the image is in.
+    ImageInFolder,
+    /// Any other tar file.
     OtherTar,
-    /// The format that Docker wrote before 1.10.
-    OldSave,
-    /// Compressed twice.
-    Compressed(&'static str),
+    /// Anything else.
+    Other,
+    /// Standard input that nothing is piped into.
+    Terminal,
 }
 
 impl FileKind {
-    /// Detects the kind by the first bytes of a file that is not an archive.
+    /// Detects the kind by the first bytes of a file that is not a tar file.
     pub(super) fn of(start: &[u8]) -> Self {
-        if let Some(packing) = CompressionFormat::of(start) {
-            return Self::Compressed(packing.name());
-        }
-        if is_tar(start) {
-            return Self::OtherTar;
-        }
-        let magic = |magic: &[u8]| start.starts_with(magic);
-        if start.is_empty() {
-            return Self::Empty;
-        } else if start.iter().all(|byte| *byte == 0) {
-            return Self::Zeros;
-        } else if magic(b"\x7fELF") || magic(b"MZ") || magic(&[0xcf, 0xfa, 0xed, 0xfe]) {
-            return Self::Program;
-        } else if magic(b"PK\x03\x04") || magic(b"PK\x05\x06") {
-            return Self::Zip;
-        } else if magic(b"hsqs") {
-            return Self::Squashfs;
-        } else if magic(b"version https://git-lfs") {
-            return Self::GitLfs;
-        } else if magic(b"#!") {
-            return Self::Script;
-        }
-        // The examined bytes may end in the middle of a character.
-        let text = match std::str::from_utf8(start) {
-            Ok(text) => text,
-            Err(error) if error.error_len().is_none() => {
-                std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
-            }
-            Err(_) => return Self::Unknown,
-        };
-        if text.contains('\0') {
-            return Self::Unknown;
-        }
+        let text = String::from_utf8_lossy(start);
         let text = text.trim_start_matches('\u{feff}').trim_start();
-        let upper = |length: usize| -> String {
-            text.chars().take(length).collect::<String>().to_uppercase()
+        let starts_with = |text: &str, word: &str| {
+            let start = text.get(..word.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(word))
         };
-        if text.starts_with(['{', '[']) {
-            Self::Json
-        } else if upper(9) == "<!DOCTYPE" || upper(5) == "<HTML" {
-            Self::Html
-        } else if text
-            .lines()
-            .any(|line| line.len() > 5 && line.as_bytes()[..5].eq_ignore_ascii_case(b"FROM "))
-        {
-            Self::Dockerfile
+        if start.is_empty() {
+            Self::Empty
+        } else if text.starts_with("version https://git-lfs") {
+            Self::GitLfsPointer
+        } else if starts_with(text, "<!doctype") || starts_with(text, "<html") {
+            Self::WebPage
+        } else if !start.contains(&0) && text.lines().any(|line| starts_with(line, "FROM ")) {
+            Self::BuildInput
         } else {
-            Self::Text
+            Self::Other
         }
     }
 
     /// Detects the kind by the names of the members of a tar file without an image at its top
     /// level.
     pub(super) fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut looks = Self::OtherTar;
-        let mut empty = true;
+        let mut kind = Self::Empty;
         for name in names {
-            empty = false;
-            if name == "repositories" {
-                return Self::OldSave;
-            }
             if name.ends_with("/oci-layout") || name.ends_with("/manifest.json") {
-                return Self::LayoutInFolder;
+                return Self::ImageInFolder;
             }
-            let top = name.split('/').next().unwrap_or_default();
-            if ["bin", "etc", "usr", "lib", "var", ".dockerenv"].contains(&top) {
-                looks = Self::FileSystem;
-            }
+            kind = match name.split('/').next().unwrap_or_default() {
+                "bin" | "etc" | "usr" | "lib" | "var" | ".dockerenv" => Self::FileSystem,
+                "Dockerfile" | "Containerfile" => Self::BuildInput,
+                _ if kind == Self::Empty => Self::OtherTar,
+                _ => kind,
+            };
         }
-        if empty { Self::Empty } else { looks }
+        kind
     }
 
     pub(super) fn advice(self) -> &'static str {
         match self {
-            Self::Dockerfile => {
+            Self::Empty => "the command that writes it wrote nothing: its own output may say why",
+            Self::BuildInput => {
                 "build it first, then name what `docker save`, `buildah push oci-archive:…` or \
                  `docker buildx build --output type=oci,dest=…` wrote"
             }
-            Self::GitLfs => "fetch the file itself: `git lfs pull`, or `lfs: true` in the checkout",
-            Self::Html => "the download brought a web page, perhaps a sign-in form: download again",
+            Self::WebPage => "the download may have met a sign-in form: download again",
+            Self::GitLfsPointer => "fetch the file: `git lfs pull`, or `lfs: true` in the checkout",
             Self::FileSystem => {
                 "`docker export` writes the files of a container; `docker save` writes an image"
             }
-            Self::LayoutInFolder => {
+            Self::ImageInFolder => {
                 "pack what is in the folder, not the folder: `tar -C FOLDER -cf image.tar .`"
             }
-            Self::OldSave => "load it with a current Docker, and save it again",
-            Self::Zip => "unzip it, and name the archive inside",
-            Self::NoInput => {
-                "the command in front of the pipe wrote nothing: it may have told why above"
+            Self::OtherTar | Self::Other => {
+                "name what `docker save` wrote, an OCI archive, or a directory with an OCI layout"
             }
             Self::Terminal => "give it an archive: `docker save app | gcr-push`",
-            Self::Compressed(_) => "unpack it once, so that at most one compression is left",
-            _ => "name what `docker save` wrote, an OCI archive, or a directory with an OCI layout",
         }
     }
 }
@@ -204,28 +155,17 @@ impl FileKind {
 impl fmt::Display for FileKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Empty | Self::NoInput => "is empty",
-            Self::Terminal => "is a terminal",
-            Self::Zeros => "starts with nothing but zeros",
-            Self::Dockerfile => "looks like a Dockerfile",
-            Self::Json => "looks like JSON",
-            Self::Html => "looks like a web page",
-            Self::GitLfs => "is a Git LFS pointer, not the file that it stands for",
-            Self::Program => "looks like a program",
-            Self::Zip => "looks like a zip file",
-            Self::Squashfs => "looks like a squashfs image of a file system",
-            Self::Script => "looks like a script",
-            Self::Text => "looks like text",
-            Self::Unknown => "is no tar file, compressed or not",
+            Self::Empty => "is empty",
+            Self::BuildInput => "is the input of a build",
+            Self::WebPage => "is a web page",
+            Self::GitLfsPointer => "is a Git LFS pointer, not the file that it stands for",
             Self::FileSystem => "is a tar file of a file system",
-            Self::LayoutInFolder => "is a tar file that has the image in a folder",
+            Self::ImageInFolder => "is a tar file that has the image in a folder",
             Self::OtherTar => {
                 "is a tar file with neither `manifest.json` nor `oci-layout` at its top"
             }
-            Self::OldSave => "was saved by a Docker older than 1.10, and has no `manifest.json`",
-            Self::Compressed(name) => {
-                return write!(formatter, "is compressed with {name} more than once");
-            }
+            Self::Other => "is no tar file, or is compressed more than once",
+            Self::Terminal => "is a terminal",
         })
     }
 }

@@ -133,18 +133,7 @@ pub(super) fn standard_input(
         .try_clone_to_owned()
         .map_err(|cause| SourceError::read(&archive.what, cause))?
         .into();
-    archive
-        .open(file, spool_directory)
-        .map_err(|error| match error {
-            SourceError::NotImage {
-                what,
-                looks: FileKind::Empty,
-            } => SourceError::NotImage {
-                what,
-                looks: FileKind::NoInput,
-            },
-            other => other,
-        })
+    archive.open(file, spool_directory)
 }
 
 /// An archive to be opened.

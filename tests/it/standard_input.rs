@@ -99,10 +99,10 @@ fn empty_pipe_error_blames_the_program_before_it() {
         .set("image", "-")
         .set("tags", "127.0.0.1:1/app:1")
         .fails_with(2);
-    assert_snapshot!(outcome.error(), @r"
+    assert_snapshot!(outcome.error(), @"
     error: standard input is no image archive: it is empty
 
-    hint: the command in front of the pipe wrote nothing: it may have told why above
+    hint: the command that writes it wrote nothing: its own output may say why
     ");
 }
 

@@ -63,14 +63,14 @@ fn missing_path_error_lists_archives_beside_it() {
 #[test]
 fn file_that_is_no_archive_is_named_by_its_kind() {
     insta::assert_snapshot!(push_error(b"hello, world\n", 2), @"
-    error: `image.tar` is no image archive: it looks like text
+    error: `image.tar` is no image archive: it is no tar file, or is compressed more than once
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     ");
     insta::assert_snapshot!(push_error(b"", 2), @"
     error: `image.tar` is no image archive: it is empty
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: the command that writes it wrote nothing: its own output may say why
     ");
     let files = TarFile::new().file("etc/passwd", b"root").finish();
     insta::assert_snapshot!(push_error(&files, 2), @"
@@ -79,7 +79,7 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
     hint: `docker export` writes the files of a container; `docker save` writes an image
     ");
     insta::assert_snapshot!(push_error(&gzip(b"hello"), 2), @"
-    error: `image.tar` is no image archive: it looks like text
+    error: `image.tar` is no image archive: it is no tar file, or is compressed more than once
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     ");

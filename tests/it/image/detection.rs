@@ -35,24 +35,20 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
     let pack = |name: &str| {
         TarFile::new()
             .file(name, b"x")
-            .symlink("etc/mtab", "/proc/mounts")
+            .symlink("mtab", "/proc/mounts")
             .finish()
     };
     let all: Vec<String> = [
         &b""[..],
         b"# syntax=docker/dockerfile:1\nFROM alpine\nRUN true\n",
-        b"\x7fELF\x02\x01\x01",
-        b"{\"schemaVersion\": 2}",
         b"<!doctype html><html>",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-        b"PK\x03\x04abc",
-        b"#!/bin/sh\n",
+        b"\x7fELF\x02\nFROM \0",
         b"hello\n",
         &[0; 2048],
-        &[0x80, 0xff, 1, 2, 3],
         &pack("etc/passwd"),
         &pack("image/oci-layout"),
-        &pack("repositories"),
+        &pack("Dockerfile"),
         &TarFile::new().file("x", b"").finish(),
     ]
     .iter()
@@ -61,58 +57,38 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
         archive.error_text(archive.open())
     })
     .collect();
-    assert_snapshot!(all.join("\n\n"), @r"
+    assert_snapshot!(all.join("\n\n"), @"
     error: `app.tar` is no image archive: it is empty
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: the command that writes it wrote nothing: its own output may say why
     exit code 2
 
-    error: `app.tar` is no image archive: it looks like a Dockerfile
+    error: `app.tar` is no image archive: it is the input of a build
 
     hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
     exit code 2
 
-    error: `app.tar` is no image archive: it looks like a program
+    error: `app.tar` is no image archive: it is a web page
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
-    exit code 2
-
-    error: `app.tar` is no image archive: it looks like JSON
-
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
-    exit code 2
-
-    error: `app.tar` is no image archive: it looks like a web page
-
-    hint: the download brought a web page, perhaps a sign-in form: download again
+    hint: the download may have met a sign-in form: download again
     exit code 2
 
     error: `app.tar` is no image archive: it is a Git LFS pointer, not the file that it stands for
 
-    hint: fetch the file itself: `git lfs pull`, or `lfs: true` in the checkout
+    hint: fetch the file: `git lfs pull`, or `lfs: true` in the checkout
     exit code 2
 
-    error: `app.tar` is no image archive: it looks like a zip file
-
-    hint: unzip it, and name the archive inside
-    exit code 2
-
-    error: `app.tar` is no image archive: it looks like a script
+    error: `app.tar` is no image archive: it is no tar file, or is compressed more than once
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
 
-    error: `app.tar` is no image archive: it looks like text
+    error: `app.tar` is no image archive: it is no tar file, or is compressed more than once
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
 
-    error: `app.tar` is no image archive: it starts with nothing but zeros
-
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
-    exit code 2
-
-    error: `app.tar` is no image archive: it is no tar file, compressed or not
+    error: `app.tar` is no image archive: it is no tar file, or is compressed more than once
 
     hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
@@ -127,9 +103,9 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
     hint: pack what is in the folder, not the folder: `tar -C FOLDER -cf image.tar .`
     exit code 2
 
-    error: `app.tar` is no image archive: it was saved by a Docker older than 1.10, and has no `manifest.json`
+    error: `app.tar` is no image archive: it is the input of a build
 
-    hint: load it with a current Docker, and save it again
+    hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
     exit code 2
 
     error: `app.tar` is no image archive: it is a tar file with neither `manifest.json` nor `oci-layout` at its top
