@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use super::SourceError;
 use super::files::{ByteRange, Documents, SourceFiles};
 use super::oci_layout::{IndexEntry, Layers, Layout};
-use super::referrers::{COSIGN, ReferrerStore, fallback_tag, subject};
+use super::referrers::ReferrerStore;
 use super::tree::Tree;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor};
-use crate::oci::platform::Platforms;
+use crate::oci::referrers::{fallback_tag, is_referrer_tag, subject};
 
 /// A layout that stays open after its image was read.
 pub(super) struct OpenLayout {
@@ -101,13 +101,7 @@ impl IndexEntry {
 
 /// Returns the tag in a name if it is a fallback tag of the referrers API or a tag of cosign.
 fn referrer_tag_of(name: &str) -> Option<&str> {
-    let tag = name.rsplit(':').next()?;
-    let (hex, end) = match tag.strip_prefix("sha256-")?.split_once('.') {
-        Some((hex, end)) => (hex, Some(end)),
-        None => (tag.strip_prefix("sha256-")?, None),
-    };
-    let is_digest = format!("sha256:{hex}").parse::<Digest>().is_ok();
-    (is_digest && end.is_none_or(|end| COSIGN.contains(&end))).then_some(tag)
+    name.rsplit(':').next().filter(|tag| is_referrer_tag(tag))
 }
 
 impl LayoutReferrers {
@@ -193,15 +187,15 @@ impl ReferrerStore for LayoutReferrers {
         Ok(Some(referrers))
     }
 
+    async fn digest_of_tag(&self, tag: &str) -> Result<Option<Digest>, SourceError> {
+        Ok(self.tagged.get(tag).cloned())
+    }
+
     async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
         Ok(self.find(reference).cloned())
     }
 
-    async fn manifest_if_valid(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
-        self.manifest(reference).await
-    }
-
-    async fn tree(&self, root: AnyManifest, _: &Platforms) -> Result<Tree, SourceError> {
+    async fn tree(&self, root: AnyManifest) -> Result<Tree, SourceError> {
         let mut tree = Tree::of(root.clone());
         self.descend(&root, &mut tree);
         Ok(tree)

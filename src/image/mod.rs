@@ -44,7 +44,10 @@ pub use error::{Fault, SourceError};
 pub use file_kind::FileKind;
 pub(crate) use file_reader::bytes as read_range;
 pub use range::FileRange;
-pub use referrers::{Referrer, Referrers, cosign_tags, fallback_tag, is_referrer_tag};
+use referrers::ReferrerStore as _;
+pub(crate) use referrers::{ManifestReferrers, find_referrers, has_referrers};
+pub use referrers::{Referrer, Referrers};
+pub(crate) use registry::{ReferrerTags, Remote};
 pub(crate) use spool::{ChunkReader, decompress};
 pub use tree::{RewrittenIndex, Selection, Tree, attestation_subject};
 
@@ -58,8 +61,6 @@ use crate::oci::reference::{Endpoint, Reference};
 use crate::registry::Registry;
 use files::ByteRange;
 use layout_referrers::OpenLayout;
-use referrers::ReferrerStore as _;
-use registry::Remote;
 
 /// The maximum depth of nested indexes. Docker nests one level, and no tool is known to nest more
 /// than two.

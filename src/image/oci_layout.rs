@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::error::{SourceError, list, quoted};
 use super::files::{ByteRange, Documents, blob_name};
-use super::referrers::subject;
 use super::tree::{Tree, attestation_subject, label};
 use super::{MAX_DEPTH, names};
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::{Digest, other_algorithm};
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index, ManifestError, media_type};
+use crate::oci::referrers::subject;
 
 /// The reference that selects `index.json` itself.
 const WHOLE: &str = "index.json";

@@ -2,23 +2,21 @@
 //! manifest below it, and referrers of those in turn.
 //!
 //! They are found in all three places where tools keep them: the referrers API of OCI 1.1, its
-//! fallback tag (`sha256-HEX`), and the tags of cosign (`sha256-HEX.sig`, `.att`, `.sbom`).
-//! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md>
+//! fallback tag (`sha256-HEX`), and the tags of cosign (`sha256-HEX.sig`, `.att`, `.sbom`). Finding
+//! them is apart from reading them, because a mirror compares them by digest.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Deserialize;
 
 use super::registry::{CONCURRENT_REQUESTS, MAX_MANIFESTS};
 use super::tree::Tree;
 use super::{Blobs, Content, MAX_DEPTH, Source, SourceError};
 use crate::oci::digest::Digest;
-use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index};
-use crate::oci::platform::Platforms;
+use crate::oci::referrers::{cosign_tags, fallback_tag, subject};
 
 /// A registry or layout that holds referrers.
 pub(crate) trait ReferrerStore {
@@ -28,21 +26,30 @@ pub(crate) trait ReferrerStore {
     /// Lists the referrers of a manifest. `None` if only the fallback tag lists them.
     async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError>;
 
-    /// Reads the manifest under a tag or digest. `None` if it does not exist.
+    /// The digest of a tag. `None` if the tag does not exist.
+    async fn digest_of_tag(&self, tag: &str) -> Result<Option<Digest>, SourceError>;
+
+    /// Reads the manifest under a tag or digest. `None` if it does not exist, or is invalid and
+    /// cannot be pushed.
     async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
 
-    /// The same, but `None` as well for a manifest that is invalid and cannot be pushed.
-    async fn manifest_if_valid(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError>;
-
-    /// Reads the manifests below `root`, except those of platforms that are not wanted.
-    async fn tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError>;
+    /// Reads the manifests below `root`.
+    async fn tree(&self, root: AnyManifest) -> Result<Tree, SourceError>;
 }
-
-/// The suffixes of cosign's tags.
-pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// The maximum number of referrers of an image. No plausible image has more.
 const MAX_REFERRERS: usize = 10_000;
+
+/// What refers to one manifest, by digest.
+pub(crate) struct ManifestReferrers {
+    subject: Digest,
+    /// The manifests with this subject.
+    referring: Vec<Descriptor>,
+    /// The index under the fallback tag, if that lists them.
+    fallback: Option<Index>,
+    /// The tags of cosign, each with its digest.
+    tagged: Vec<(String, Digest)>,
+}
 
 /// A referrer of an image.
 #[derive(Clone, Debug)]
@@ -60,8 +67,8 @@ pub struct Referrer {
 pub struct Referrers {
     /// The referrers. Each comes after the manifest that it refers to.
     pub all: Vec<Referrer>,
-    /// The indexes under the fallback tags of the source, each with its subject.
-    pub fallbacks: Vec<(Digest, Index)>,
+    /// The indexes under the fallback tags of the source, by their subjects.
+    pub fallbacks: HashMap<Digest, Index>,
     /// What could not be copied, as sentences.
     pub notes: Vec<String>,
 }
@@ -72,36 +79,6 @@ impl Referrers {
         let trees = self.all.iter().map(|referrer| &referrer.tree);
         trees.flat_map(|tree| std::iter::once(&tree.root).chain(tree.children.values()))
     }
-}
-
-/// The fallback tag of the referrers API (distribution spec, "Referrers Tag Schema").
-pub fn fallback_tag(digest: &Digest) -> String {
-    format!("sha256-{}", digest.hex())
-}
-
-/// The tags of cosign for a manifest.
-pub fn cosign_tags(digest: &Digest) -> impl Iterator<Item = String> {
-    let tag = fallback_tag(digest);
-    COSIGN.into_iter().map(move |end| format!("{tag}.{end}"))
-}
-
-/// True for a tag by which referrers are found: the fallback tag or one of cosign's.
-pub fn is_referrer_tag(tag: &str) -> bool {
-    let Some(rest) = tag.strip_prefix("sha256-") else {
-        return false;
-    };
-    let (hex, end) = match rest.split_once('.') {
-        Some((hex, end)) => (hex, Some(end)),
-        None => (rest, None),
-    };
-    format!("sha256:{hex}").parse::<Digest>().is_ok() && end.is_none_or(|end| COSIGN.contains(&end))
-}
-
-/// The referrers of one manifest.
-struct ManifestReferrers {
-    referrers: Vec<(AnyManifest, Option<String>)>,
-    fallback: Option<(Digest, Index)>,
-    notes: Vec<String>,
 }
 
 impl Source {
@@ -164,56 +141,52 @@ impl Source {
     }
 }
 
-/// Collects all referrers of the image of `tree`.
+/// Reads all referrers of the image of `tree`.
 async fn collect_referrers(
     store: &impl ReferrerStore,
     tree: &Tree,
 ) -> Result<Referrers, SourceError> {
     let mut referrers = Referrers::default();
     let mut seen: HashSet<Digest> = digests(tree).collect();
-    let mut pending: Vec<Digest> = seen.iter().cloned().collect();
+    let mut found = Vec::new();
+    for one in find_referrers(store, digests(tree).collect()).await? {
+        let referring = one.referring.into_iter().map(|found| (None, found.digest));
+        let tagged = one
+            .tagged
+            .into_iter()
+            .map(|(tag, digest)| (Some(tag), digest));
+        for (tag, digest) in referring.chain(tagged) {
+            // A manifest that is found twice is one referrer, but each of its tags counts.
+            if seen.insert(digest.clone()) || tag.is_some() {
+                found.push((one.subject.clone(), tag, digest));
+            }
+        }
+        let fallback = one.fallback.map(|index| (one.subject, index));
+        referrers.fallbacks.extend(fallback);
+    }
+    let mut reading = stream::iter(found)
+        .map(|(of, tag, digest)| async move {
+            let tree = match store.manifest(digest.as_str()).await? {
+                Some(manifest) => Some(store.tree(manifest).await?),
+                None => None,
+            };
+            Ok::<_, SourceError>((of, tag, digest, tree))
+        })
+        .buffered(CONCURRENT_REQUESTS);
     let mut total = 0;
-    for _ in 0..MAX_DEPTH {
-        let mut found = stream::iter(pending)
-            .map(|digest| async move { referrers_of(store, &digest).await })
-            .buffered(CONCURRENT_REQUESTS);
-        let mut next = Vec::new();
-        while let Some(found) = found.try_next().await? {
-            referrers.notes.extend(found.notes);
-            referrers.fallbacks.extend(found.fallback);
-            for (manifest, tag) in found.referrers {
-                // A manifest that is found twice is one referrer, but each of its tags counts.
-                let is_new = seen.insert(manifest.digest().clone());
-                if !is_new && tag.is_none() {
-                    continue;
-                }
-                total += manifest.bytes().len();
-                let subject = subject(&manifest);
-                let tree = store.tree(manifest, &Platforms::All).await?;
-                if !tree.absent.is_empty() {
-                    referrers.notes.push(format!(
-                        "{}, which refers to the image, is not there as a whole and is left out",
-                        tree.root.digest()
-                    ));
-                    continue;
-                }
-                if is_new {
-                    next.extend(digests(&tree));
-                }
-                referrers.all.push(Referrer { tree, subject, tag });
-            }
-            if referrers.all.len() > MAX_REFERRERS || total > MAX_MANIFESTS {
-                return Err(SourceError::TooManyReferrers {
-                    what: store.what().to_owned(),
-                    limit: MAX_REFERRERS,
-                });
-            }
+    while let Some((of, tag, digest, tree)) = reading.try_next().await? {
+        let Some(tree) = tree.filter(|tree| tree.absent.is_empty()) else {
+            referrers.notes.push(format!(
+                "{digest}, which refers to {of}, is not there as a whole or is no manifest that can be pushed, and is left out"
+            ));
+            continue;
+        };
+        total += tree.root.bytes().len();
+        if total > MAX_MANIFESTS {
+            return Err(too_many(store));
         }
-        if next.is_empty() {
-            break;
-        }
-        seen.extend(next.iter().cloned());
-        pending = next;
+        let subject = subject(&tree.root);
+        referrers.all.push(Referrer { tree, subject, tag });
     }
     Ok(referrers)
 }
@@ -223,79 +196,101 @@ fn digests(tree: &Tree) -> impl Iterator<Item = Digest> {
     manifests.map(|manifest| manifest.digest().clone())
 }
 
-/// The `subject` of a manifest (OCI image spec, `manifest.md`).
-pub(super) fn subject(manifest: &AnyManifest) -> Option<Digest> {
-    #[derive(Deserialize)]
-    struct Fields {
-        subject: Option<Subject>,
+fn too_many(store: &impl ReferrerStore) -> SourceError {
+    SourceError::TooManyReferrers {
+        what: store.what().to_owned(),
+        limit: MAX_REFERRERS,
     }
-    #[derive(Deserialize)]
-    struct Subject {
-        digest: Digest,
-    }
-    let fields: Fields = json::from_slice(manifest.bytes()).ok()?;
-    fields.subject.map(|subject| subject.digest)
 }
 
-/// Finds the referrers of one manifest.
+/// Finds what refers to these manifests, then what refers to that, and so on. Of the referrers it
+/// reads only indexes, because what refers to a manifest below one counts as well.
+pub(crate) async fn find_referrers(
+    store: &impl ReferrerStore,
+    manifests: Vec<Digest>,
+) -> Result<Vec<ManifestReferrers>, SourceError> {
+    let mut all = Vec::new();
+    let mut seen: HashSet<Digest> = manifests.iter().cloned().collect();
+    let mut pending = manifests;
+    for _ in 0..MAX_DEPTH {
+        let mut found = stream::iter(pending)
+            .map(|digest| referrers_of(store, digest))
+            .buffered(CONCURRENT_REQUESTS);
+        let mut next = Vec::new();
+        while let Some(found) = found.try_next().await? {
+            next.extend(found.tagged.iter().map(|(_, digest)| digest.clone()));
+            for descriptor in &found.referring {
+                next.push(descriptor.digest.clone());
+                if descriptor.is_index()
+                    && let Some(root) = store.manifest(descriptor.digest.as_str()).await?
+                {
+                    next.extend(digests(&store.tree(root).await?));
+                }
+            }
+            all.push(found);
+        }
+        next.retain(|digest| seen.insert(digest.clone()));
+        if seen.len() > MAX_REFERRERS {
+            return Err(too_many(store));
+        }
+        if next.is_empty() {
+            break;
+        }
+        pending = next;
+    }
+    Ok(all)
+}
+
+/// True if a store has everything that was found in another, by the same tags and subjects.
+pub(crate) async fn has_referrers(
+    store: &impl ReferrerStore,
+    found: &[ManifestReferrers],
+) -> Result<bool, SourceError> {
+    for (tag, digest) in found.iter().flat_map(|one| &one.tagged) {
+        if store.digest_of_tag(tag).await?.as_ref() != Some(digest) {
+            return Ok(false);
+        }
+    }
+    for one in found.iter().filter(|one| !one.referring.is_empty()) {
+        let (referring, _) = referring(store, &one.subject).await?;
+        let there: HashSet<_> = referring.iter().map(|one| &one.digest).collect();
+        if !one.referring.iter().all(|one| there.contains(&one.digest)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 async fn referrers_of(
     store: &impl ReferrerStore,
-    digest: &Digest,
+    subject: Digest,
 ) -> Result<ManifestReferrers, SourceError> {
-    let mut found = ManifestReferrers {
-        referrers: Vec::new(),
-        fallback: None,
-        notes: Vec::new(),
-    };
-    let tag = fallback_tag(digest);
-    let descriptors = match store.referrers(digest).await? {
-        Some(descriptors) => descriptors,
-        None => match store.manifest(&tag).await? {
-            Some(AnyManifest::Index(index)) => {
-                let descriptors = index.manifests.clone();
-                found.fallback = Some((digest.clone(), index));
-                descriptors
-            }
-            // Anything may have this tag, but only an index lists referrers.
-            Some(AnyManifest::Manifest(_)) | None => Vec::new(),
-        },
-    };
-    for descriptor in descriptors {
-        match store.manifest_if_valid(descriptor.digest.as_str()).await? {
-            Some(manifest) => found.referrers.push((manifest, None)),
-            None => found.notes.push(format!(
-                "{}, which refers to {digest}, is not there or is no manifest that can be pushed, and is left out",
-                descriptor.digest
-            )),
+    let (referring, fallback) = referring(store, &subject).await?;
+    let mut tagged = Vec::new();
+    for tag in cosign_tags(&subject) {
+        if let Some(digest) = store.digest_of_tag(&tag).await? {
+            tagged.push((tag, digest));
         }
     }
-    for tag in cosign_tags(digest) {
-        if let Some(manifest) = store.manifest_if_valid(&tag).await? {
-            found.referrers.push((manifest, Some(tag)));
-        }
-    }
-    Ok(found)
+    Ok(ManifestReferrers {
+        subject,
+        referring,
+        fallback,
+        tagged,
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_of_referrers_are_told_from_others() {
-        let digest = Digest::of(b"image");
-        let fallback = fallback_tag(&digest);
-        assert!(is_referrer_tag(&fallback));
-        assert!(cosign_tags(&digest).all(|tag| is_referrer_tag(&tag)));
-        for other in [
-            digest.hex(),
-            &fallback[..70],
-            &format!("{fallback}0"),
-            &format!("{fallback}.txt"),
-            &format!("{fallback}.sig.1"),
-            "sha256-1.2.sig",
-        ] {
-            assert!(!is_referrer_tag(other), "{other}");
-        }
+/// The manifests with this subject, and the index that lists them if it is not the referrers API.
+async fn referring(
+    store: &impl ReferrerStore,
+    subject: &Digest,
+) -> Result<(Vec<Descriptor>, Option<Index>), SourceError> {
+    if let Some(referring) = store.referrers(subject).await? {
+        return Ok((referring, None));
     }
+    Ok(match store.manifest(&fallback_tag(subject)).await? {
+        Some(AnyManifest::Index(index)) => (index.manifests.clone(), Some(index)),
+        // Anything may have this tag, but only an index lists referrers.
+        Some(AnyManifest::Manifest(_)) | None => (Vec::new(), None),
+    })
 }

@@ -1,7 +1,7 @@
 //! Reads an image from a registry. Its manifests are read when it is opened, and its blobs are
 //! streamed without a copy on disk.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -15,14 +15,43 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
-use crate::registry::{Registry, RegistryError};
+use crate::oci::referrers::is_referrer_tag;
+use crate::registry::{Listing, Registry, RegistryError};
 
 /// The repository of an image.
 #[derive(Clone)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     registry: Arc<Registry>,
     repository: String,
     what: String,
+    /// Its referrer tags. `None` if they are not known.
+    tags: Option<Arc<ReferrerTags>>,
+}
+
+/// The tags of a repository by which referrers are found. The value is the digest of the tag, or
+/// `None` if the registry does not list it.
+pub(crate) struct ReferrerTags(HashMap<String, Option<Digest>>);
+
+impl ReferrerTags {
+    /// The referrer tags of a listing. `None` if the listing may be incomplete.
+    pub(crate) fn of(listing: &Listing) -> Option<Self> {
+        if listing.cut().is_some() {
+            return None;
+        }
+        let tags = listing.tags.iter().filter(|tag| is_referrer_tag(tag));
+        let mut tags: HashMap<_, _> = tags.map(|tag| (tag.clone(), None)).collect();
+        for manifest in &listing.manifests {
+            for tag in manifest.tags.iter().filter(|tag| is_referrer_tag(tag)) {
+                tags.insert(tag.clone(), Some(manifest.digest.clone()));
+            }
+        }
+        Some(Self(tags))
+    }
+
+    /// True if no image has referrers that are found by a tag.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// The maximum size of all manifests of one image together.
@@ -43,17 +72,21 @@ pub(super) async fn open(
         registry,
         repository: reference.repository.clone(),
         what: format!("`{reference}`"),
+        tags: None,
     };
     let tag = reference.tag.as_deref().unwrap_or("latest");
     let named = match &reference.digest {
         Some(digest) => digest.as_str(),
         None => tag,
     };
-    let root = remote.manifest(named).await?;
+    let root = remote
+        .get(named)
+        .await
+        .map_err(|cause| remote.error(cause))?;
     let root = root.ok_or_else(|| SourceError::NoImage {
         what: remote.what.clone(),
     })?;
-    let tree = remote.tree(root, wanted).await?;
+    let tree = remote.read_tree(root, wanted).await?;
     let name = match (&reference.tag, &reference.digest) {
         (None, Some(_)) => reference.name(),
         _ => format!("{}:{tag}", reference.name()),
@@ -71,34 +104,67 @@ impl ReferrerStore for Remote {
         &self.what
     }
 
-    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
-        let found = self.registry.get_manifest(&self.repository, reference);
-        found.await.map_err(|cause| self.error(cause))
-    }
-
-    async fn manifest_if_valid(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
-        let found = self.registry.get_manifest(&self.repository, reference);
-        match found.await {
-            Err(error) if error.is_malformed() => Ok(None),
-            found => found.map_err(|cause| self.error(cause)),
-        }
-    }
-
     async fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, SourceError> {
         let found = self.registry.referrers(&self.repository, digest);
         found.await.map_err(|cause| self.error(cause))
     }
 
-    async fn tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError> {
+    async fn digest_of_tag(&self, tag: &str) -> Result<Option<Digest>, SourceError> {
+        match self.tags.as_deref().map(|tags| tags.0.get(tag)) {
+            Some(None) => Ok(None),
+            Some(Some(Some(digest))) => Ok(Some(digest.clone())),
+            Some(Some(None)) | None => {
+                let found = self.registry.head_manifest(&self.repository, tag);
+                found.await.map_err(|cause| self.error(cause))
+            }
+        }
+    }
+
+    async fn manifest(&self, reference: &str) -> Result<Option<AnyManifest>, SourceError> {
+        let tags = self.tags.as_deref();
+        if is_referrer_tag(reference) && tags.is_some_and(|tags| !tags.0.contains_key(reference)) {
+            return Ok(None);
+        }
+        match self.get(reference).await {
+            Err(error) if error.is_malformed() => Ok(None),
+            found => found.map_err(|cause| self.error(cause)),
+        }
+    }
+
+    async fn tree(&self, root: AnyManifest) -> Result<Tree, SourceError> {
+        self.read_tree(root, &Platforms::All).await
+    }
+}
+
+impl Remote {
+    /// A repository whose referrer tags are known, or are to be requested one by one.
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        repository: &str,
+        tags: Option<Arc<ReferrerTags>>,
+    ) -> Self {
+        Self {
+            what: format!("`{}/{repository}`", registry.endpoint()),
+            registry,
+            repository: repository.to_owned(),
+            tags,
+        }
+    }
+
+    async fn get(&self, reference: &str) -> Result<Option<AnyManifest>, RegistryError> {
+        let found = self.registry.get_manifest(&self.repository, reference);
+        found.await
+    }
+
+    /// Reads the manifests below `root`, except those of platforms that are not wanted.
+    async fn read_tree(&self, root: AnyManifest, wanted: &Platforms) -> Result<Tree, SourceError> {
         let mut tree = Tree::of(root);
         if let AnyManifest::Index(index) = tree.root.clone() {
             self.descend(index, wanted, &mut tree).await?;
         }
         Ok(tree)
     }
-}
 
-impl Remote {
     /// The registry and the name of the repository.
     pub(super) fn repository(&self) -> (&Endpoint, &str) {
         (self.registry.endpoint(), &self.repository)
@@ -135,7 +201,8 @@ impl Remote {
             indexes.clear();
             let mut found = stream::iter(level)
                 .map(|child| async move {
-                    let manifest = self.manifest(child.digest.as_str()).await?;
+                    let manifest = self.get(child.digest.as_str()).await;
+                    let manifest = manifest.map_err(|cause| self.error(cause))?;
                     Ok::<_, SourceError>((child, manifest))
                 })
                 .buffered(CONCURRENT_REQUESTS);
@@ -224,4 +291,20 @@ fn select_children(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<D
             });
     let skipped = skipped.into_iter().map(|child| child.digest.clone());
     (wanted.into_iter().cloned().collect(), skipped.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn possibly_truncated_list_proves_no_absence() {
+        let listing = |count| Listing {
+            tags: (0..count).map(|number| format!("v{number}")).collect(),
+            ..Listing::default()
+        };
+        assert!(ReferrerTags::of(&listing(999)).is_some_and(|tags| tags.is_empty()));
+        assert!(ReferrerTags::of(&listing(1_000)).is_none());
+        assert!(ReferrerTags::of(&listing(10_000)).is_none());
+    }
 }

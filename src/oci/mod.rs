@@ -7,3 +7,4 @@ pub mod json;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
+pub mod referrers;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::MirrorError;
 use super::image::{PlannedImage, SyncState};
 use super::plan::Planner;
-use super::referrers::{MirrorRepository, ReferrerCheck, ReferrerTags};
-use crate::image::Source;
+use crate::image::{
+    ManifestReferrers, ReferrerTags, Remote, Source, find_referrers, has_referrers,
+};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, media_type};
 use crate::push::destinations::Target;
@@ -281,48 +282,37 @@ impl Planner<'_> {
         };
         let repository = &image.source.repository;
         let referrers = self.referrers_of(registry, repository, &summary.digest, manifests);
-        let Some(referrers) = referrers.await? else {
-            return Ok(SyncState::Unknown);
+        let referrers = referrers.await?;
+        // On other registries, listing all tags costs more than the few requests that it saves.
+        let tags = if destination.endpoint().is_google() {
+            self.referrer_tags(destination, path).await
+        } else {
+            None
         };
-        let there = MirrorRepository {
-            // On other registries, listing all tags costs more than the few requests that it saves.
-            tags: if destination.endpoint().is_google() {
-                self.referrer_tags(destination, path).await
-            } else {
-                None
-            },
-            registry: destination,
-            path,
-        };
-        let has_all = there.has_all(&referrers).await;
-        let failed = |cause| ListingError::new(there.registry.endpoint(), path, cause);
-        Ok(if has_all.map_err(failed)? {
+        let there = Remote::new(Arc::clone(destination), path, tags);
+        let has_all = has_referrers(&there, &referrers).await;
+        Ok(if has_all.map_err(MirrorError::Source)? {
             SyncState::UpToDate
         } else {
             SyncState::ReferrersMissing
         })
     }
 
-    /// The referrers of an image of the source. They are read once for all tags and destinations.
+    /// The referrers of an image of the source. They are found once for all tags and destinations.
     async fn referrers_of(
         &self,
         registry: &Arc<Registry>,
         path: &str,
         image: &Digest,
         manifests: &[Digest],
-    ) -> Result<Option<Arc<ReferrerCheck>>, MirrorError> {
+    ) -> Result<Arc<Vec<ManifestReferrers>>, MirrorError> {
         let key = (registry.endpoint().clone(), path.to_owned(), image.clone());
         let cell = self.referrers.of(key);
         let found = cell.get_or_try_init(|| async {
-            let repository = MirrorRepository {
-                registry,
-                path,
-                tags: self.referrer_tags(registry, path).await,
-            };
-            let found = repository.all_referrers(manifests.to_vec()).await;
-            let found =
-                found.map_err(|cause| ListingError::new(registry.endpoint(), path, cause))?;
-            Ok::<_, MirrorError>(found.map(Arc::new))
+            let tags = self.referrer_tags(registry, path).await;
+            let repository = Remote::new(Arc::clone(registry), path, tags);
+            let found = find_referrers(&repository, manifests.to_vec()).await;
+            found.map(Arc::new).map_err(MirrorError::Source)
         });
         found.await.cloned()
     }

@@ -12,7 +12,6 @@ mod failover;
 mod image;
 pub mod name_template;
 mod plan;
-mod referrers;
 mod report;
 mod repositories;
 mod request;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 
 use super::image::{MirrorPlan, PlannedImage, SyncState};
-use super::referrers::{ReferrerCheck, ReferrerTags};
 use super::tag_filter::{ListedTag, NoDates};
 use super::workloads::{self, WorkloadImage};
 use super::{ImageOutcome, MirrorEntry, MirrorError, MirrorFile, MirrorSource};
 use crate::auth::once_map::OnceMap;
 use crate::http::Network;
-use crate::image::is_referrer_tag;
+use crate::image::{ManifestReferrers, ReferrerTags};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag, is_at_or_below};
+use crate::oci::referrers::is_referrer_tag;
 use crate::push::Settings;
 use crate::push::destinations::Target;
 use crate::registry::pool::RegistryPool;
@@ -106,7 +106,7 @@ pub(super) struct Planner<'a> {
     /// The tags by which referrers of a repository are found.
     pub(super) referrer_tags: OnceMap<(Endpoint, String), Option<Arc<ReferrerTags>>>,
     /// The referrers of each image of a repository.
-    pub(super) referrers: OnceMap<(Endpoint, String, Digest), Option<Arc<ReferrerCheck>>>,
+    pub(super) referrers: OnceMap<(Endpoint, String, Digest), Arc<Vec<ManifestReferrers>>>,
 }
 
 impl Planner<'_> {
