@@ -8,11 +8,10 @@ use time::macros::format_description;
 
 use super::claims::JwtClaims;
 use super::docker_config::DockerConfigError;
-use super::exchange::ExchangeError;
 use super::hints;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::{ConnectionFailure, NetworkError};
+use crate::http::{ConnectionFailure, HttpError, HttpErrorKind, NetworkError};
 use crate::oci::reference::Endpoint;
 
 /// Why authentication failed.
@@ -31,15 +30,13 @@ pub enum AuthError {
     #[error("could not make the service-account key ready to sign")]
     Key(#[source] std::io::Error),
     /// No token was issued.
-    #[error("could not {step} {} {endpoint}", step.preposition())]
+    #[error("could not {step}")]
     Exchange {
         /// The step that failed.
         step: AuthOperation,
-        /// The URL of the request.
-        endpoint: String,
         /// The error of the request.
         #[source]
-        cause: ExchangeError,
+        cause: Box<HttpError>,
     },
     /// The OIDC token in a variable has expired.
     #[error("the OIDC token in `{variable}` ran out at {}", clock(*.at))]
@@ -111,15 +108,6 @@ impl std::fmt::Display for AuthOperation {
     }
 }
 
-impl AuthOperation {
-    fn preposition(&self) -> &'static str {
-        match self {
-            Self::Federation { .. } | Self::Impersonation { .. } => "at",
-            _ => "from",
-        }
-    }
-}
-
 /// Formats a time for messages.
 fn clock(at: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
@@ -132,7 +120,7 @@ impl AuthError {
     /// The wait that the token endpoint requests before another try.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Exchange { cause, .. } => cause.retry_after(),
+            Self::Exchange { cause, .. } => cause.response()?.retry_after,
             _ => None,
         }
     }
@@ -140,17 +128,11 @@ impl AuthError {
     /// The connection failure of the token request, if that is what failed.
     pub(crate) fn connection_failure(&self) -> Option<ConnectionFailure> {
         match self {
-            Self::Exchange {
-                cause: ExchangeError::Connection(cause),
-                ..
-            } => Some(ConnectionFailure::of(&**cause)),
+            Self::Exchange { cause, .. } if cause.is_broken() => Some(cause.connection_failure()),
             _ => None,
         }
     }
 }
-
-/// The hint for a temporary error.
-const LATER: &str = "the trouble is not ours: run this again in a few minutes";
 
 /// Hints for an OIDC token that expires too early.
 const OIDC_LIVES_LONGER: [&str; 2] = [
@@ -170,10 +152,11 @@ impl Diagnostic for AuthError {
             | Self::OidcExpired { .. }
             | Self::TokenExpired { .. }
             | Self::SubjectFile(..) => ExitCode::Denied,
-            Self::Exchange { cause, .. } => match cause {
-                ExchangeError::Connection(cause) => ConnectionFailure::of(&**cause).exit_code(),
-                cause if cause.is_temporary() => ExitCode::Temporary,
-                _ => ExitCode::Denied,
+            Self::Exchange { cause, .. } => match &cause.kind {
+                HttpErrorKind::Response(response) if !response.is_temporary() => ExitCode::Denied,
+                // What answered may be a proxy during an outage.
+                HttpErrorKind::Protocol => ExitCode::Temporary,
+                _ => cause.exit_code(),
             },
             Self::Network(_) | Self::Url(_) => ExitCode::Failed,
         }
@@ -204,45 +187,7 @@ impl Diagnostic for AuthError {
                 )]
             }
             Self::Key(_) | Self::SubjectFile(..) | Self::Network(_) | Self::Url(_) => Vec::new(),
-            Self::Exchange {
-                step,
-                endpoint,
-                cause,
-            } => match cause {
-                ExchangeError::ErrorResponse(response) => {
-                    let hints = hints::exchange_hints(step, response);
-                    if hints.is_empty() && response.is_temporary() {
-                        vec![LATER.to_owned()]
-                    } else {
-                        hints
-                    }
-                }
-                ExchangeError::Connection(cause) => {
-                    let connection_failure = ConnectionFailure::of(&**cause);
-                    vec![connection_failure.hint(host(endpoint))]
-                }
-                ExchangeError::TimedOut => {
-                    vec!["the other side or the network stood still: try again".to_owned()]
-                }
-                ExchangeError::Status(..) if *step == AuthOperation::Subject => {
-                    hints::subject_hints()
-                }
-                ExchangeError::Status(..) if !cause.is_temporary() => vec![format!(
-                    "check that no proxy or firewall refuses `{}`: this is not how Google answers",
-                    host(endpoint)
-                )],
-                ExchangeError::Answer | ExchangeError::Status(..) => vec![
-                    "run this again in a few minutes; where it stays so, check that no proxy or \
-                     sign-in page answers in Google's place"
-                        .to_owned(),
-                ],
-            },
+            Self::Exchange { step, cause } => hints::exchange_hints(step, cause),
         }
     }
-}
-
-/// Returns the host of a URL that is known to have one.
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', ':']).next().unwrap_or(rest)
 }

@@ -3,16 +3,48 @@
 
 use super::claims::JwtClaims;
 use super::error::AuthOperation;
-use super::error_response::ErrorResponse;
+use super::google::disabled_api::enable_hint;
 use super::google::quota;
 use super::identity::Identity;
 use crate::diagnostics::render::shell_word;
 use crate::diagnostics::sanitize::sanitize;
+use crate::http::{ConnectionFailure, ErrorResponse, HttpError, HttpErrorKind};
 
-/// Returns the hints for an error, the most useful first. Empty if the message is not known.
-pub(super) fn exchange_hints(step: &AuthOperation, response: &ErrorResponse) -> Vec<String> {
-    let general = service_controls(&response.description)
-        .or_else(|| quota::hint(&response.description, response.reason.as_deref()));
+/// Returns the hints for an exchange that failed, the most useful first.
+pub(super) fn exchange_hints(step: &AuthOperation, error: &HttpError) -> Vec<String> {
+    let again = "run this again in a few minutes";
+    let hint = match &error.kind {
+        HttpErrorKind::Response(response) if !response.is_foreign() => {
+            let hints = refusal_hints(step, response);
+            if !hints.is_empty() || !response.is_temporary() {
+                return hints;
+            }
+            format!("the trouble is not ours: {again}")
+        }
+        HttpErrorKind::Response(_) if *step == AuthOperation::Subject => return subject_hints(),
+        HttpErrorKind::Response(response) if !response.is_temporary() => format!(
+            "check that no proxy or firewall refuses `{}`: this is not how Google answers",
+            error.host()
+        ),
+        HttpErrorKind::Connection => match error.connection_failure() {
+            // `stall_timeout` is not the limit of an exchange.
+            ConnectionFailure::Stalled => {
+                "the other side or the network stood still: try again".to_owned()
+            }
+            failure => failure.hint(&error.host()),
+        },
+        _ => format!(
+            "{again}; where it stays so, check that no proxy or sign-in page answers in Google's \
+             place"
+        ),
+    };
+    vec![hint]
+}
+
+/// Returns the hints for an error response. Empty if its message is not known.
+fn refusal_hints(step: &AuthOperation, response: &ErrorResponse) -> Vec<String> {
+    let general = service_controls(&response.message)
+        .or_else(|| quota::hint(&response.message, response.reason()));
     if let Some(hint) = general {
         return vec![hint];
     }
@@ -79,7 +111,7 @@ fn user_hints(response: &ErrorResponse) -> Vec<String> {
     ]
 }
 
-pub(super) fn subject_hints() -> Vec<String> {
+fn subject_hints() -> Vec<String> {
     vec![
         "on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as \
          the job runs"
@@ -90,7 +122,7 @@ pub(super) fn subject_hints() -> Vec<String> {
 fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse) -> Vec<String> {
     let provider = Provider::of(audience);
     let contains = |words: &str| response.contains(words);
-    if let Some(enable) = response.enable() {
+    if let Some(enable) = enable_hint(response) {
         return vec![enable];
     }
     if contains("attribute condition") {
@@ -163,7 +195,7 @@ fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse
 
 /// True if Google could not verify the token with the keys that the issuer publishes.
 fn is_about_issuer_keys(response: &ErrorResponse) -> bool {
-    let text = response.description.to_lowercase();
+    let text = response.message.to_lowercase();
     (text.contains("connecting to") && text.contains("issuer"))
         || [
             "jwk",
@@ -205,7 +237,7 @@ fn audience_hint(
 ) -> String {
     let own = format!("https:{audience}");
     // Setting a list replaces the previous one.
-    let mut allowed = expected_audiences(&response.description);
+    let mut allowed = expected_audiences(&response.message);
     if !claims.audience.is_empty() && !allowed.contains(&claims.audience) {
         allowed.push(claims.audience.clone());
     }
@@ -245,7 +277,7 @@ fn impersonation_hints(
     response: &ErrorResponse,
 ) -> Vec<String> {
     let contains = |words: &str| response.contains(words);
-    if let Some(enable) = response.enable() {
+    if let Some(enable) = enable_hint(response) {
         return vec![enable];
     }
     if contains("has not been used in project") {
@@ -262,7 +294,7 @@ fn impersonation_hints(
                 .to_owned(),
         ];
     }
-    if response.reason.as_deref() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
+    if response.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
         || contains("insufficient authentication scopes")
     {
         return vec![
@@ -306,7 +338,7 @@ fn impersonation_hints(
 
 /// GKE's metadata server passes on IAM's message as plain text.
 fn metadata_hints(account: &str, response: &ErrorResponse) -> Vec<String> {
-    let mut hints: Vec<String> = response.enable().into_iter().collect();
+    let mut hints: Vec<String> = enable_hint(response).into_iter().collect();
     if is_no_account(response) {
         hints.push(no_account(account));
     } else if matches!(response.status.as_u16(), 401 | 403) {

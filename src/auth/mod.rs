@@ -8,7 +8,6 @@ pub mod credential_file;
 pub mod credential_helper;
 pub mod docker_config;
 mod error;
-mod error_response;
 mod exchange;
 pub mod google;
 mod hints;
@@ -40,7 +39,6 @@ use google::metadata::MetadataServer;
 use logins::{HOME_FILE, HostEntry, Login, Logins, PasswordKind};
 
 pub use error::{AuthError, AuthOperation};
-pub use exchange::ExchangeError;
 pub use google::user::AuthorizedUser;
 pub(crate) use hints::service_controls;
 pub use identity::Identity;

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use reqwest::Url;
 use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 
 use super::claims::expiry;
 use super::error::{AuthError, AuthOperation};
-use super::exchange::{Exchange, ExchangeError};
+use super::exchange::Exchange;
 use crate::diagnostics::secret::Secret;
+use crate::http::{HttpError, redacted};
 
 /// Where the OIDC token of the CI comes from.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ const GITHUB_FIELD: &str = "value";
 impl std::fmt::Debug for SubjectUrl {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The headers contain the secret that opens the URL.
-        write!(formatter, "{}", without_query(&self.url))
+        formatter.write_str(&redacted(&Method::GET, &self.url))
     }
 }
 
@@ -98,19 +99,14 @@ impl SubjectSource {
                 .await
                 .map_err(|cause| AuthError::Exchange {
                     step: AuthOperation::Subject,
-                    endpoint: without_query(&from.url),
-                    cause,
+                    cause: Box::new(cause),
                 }),
         }
     }
 }
 
 impl SubjectUrl {
-    async fn token(&self, exchange: &Exchange) -> Result<Secret, ExchangeError> {
-        let request = exchange
-            .client(&self.url)
-            .get(self.url.clone())
-            .headers(self.headers.clone());
+    async fn token(&self, exchange: &Exchange) -> Result<Secret, HttpError> {
         // The secrets in the headers stay registered for redaction while the response may quote
         // them.
         let registered: Vec<Secret> = self
@@ -120,11 +116,13 @@ impl SubjectUrl {
             .map(|value| Secret::new(value.rsplit(' ').next().unwrap_or(value)))
             .filter(|secret| secret.expose().len() > 8)
             .collect();
-        let response = Exchange::send(request).await;
+        let complete = |request: RequestBuilder| request.headers(self.headers.clone());
+        let response = exchange.send(Method::GET, &self.url, complete).await;
         drop(registered);
         let response = response?;
-        let text = std::str::from_utf8(&response.body).map_err(|_| ExchangeError::Answer)?;
-        self.format.token(text).ok_or(ExchangeError::Answer)
+        let text = std::str::from_utf8(&response.body).ok();
+        let token = text.and_then(|text| self.format.token(text));
+        token.ok_or_else(|| response.is_no_token())
     }
 }
 
@@ -191,16 +189,6 @@ pub(super) fn header_map<N: AsRef<str>, V: AsRef<str>>(
         headers.insert(name, value);
     }
     Ok(headers)
-}
-
-/// Formats a URL without its query, which may contain secrets.
-fn without_query(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    // Both fail only on URLs that cannot have a user.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use url::Url;
 
@@ -34,15 +33,8 @@ pub(super) async fn request(token: &Secret, exchange: &Exchange) -> Option<Token
     }
     let url = Url::parse(TOKEN_INFO).ok()?;
     // The token is in the body, because proxies log URLs.
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("access_token", token.expose())
-        .finish();
-    let request = exchange
-        .client(&url)
-        .post(url)
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(body);
-    let answer: Answer = Exchange::send(request).await.ok()?.json().ok()?;
+    let fields = [("access_token", token.expose())];
+    let answer: Answer = exchange.post_form(&url, &fields).await.ok()?.json().ok()?;
     Some(TokenInfo {
         lifetime: seconds(&answer.expires_in)?,
         email: answer.email,

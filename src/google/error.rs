@@ -1,179 +1,112 @@
-//! The error of a request to a Google API: method, URL, status, and Google's code, reason and
-//! message, with hints.
+//! The error of a request to a Google API, with what its code and its details mean.
 
-use std::fmt;
-use std::time::Duration;
+use reqwest::{Method, Url};
 
-use reqwest::{Method, StatusCode, Url};
-
-use super::refusal::{ApiError, Rpc, Violation, parse_error};
+use super::refusal::{self, Rpc};
 use crate::auth::AuthError;
-use crate::auth::google::quota;
+use crate::auth::google::{disabled_api, quota};
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::{ConnectionFailure, RetryKind, Retryable};
+use crate::http::{ErrorResponse, HttpError, HttpErrorKind, RetryKind, Retryable, redacted};
 
 /// A request to a Google API that failed.
 #[derive(Debug, thiserror::Error)]
-pub struct GoogleError {
-    method: Method,
-    url: Box<Url>,
-    kind: Box<GoogleErrorKind>,
-    /// The wait that `Retry-After` requests.
-    retry_after: Option<Duration>,
-    #[source]
-    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+pub enum GoogleError {
+    /// The request failed, or the operation that it started ended in an error.
+    #[error(transparent)]
+    Http(Box<HttpError>),
+    /// An operation was not done in time.
+    #[error("{}: its operation `{}` is not done yet", .request, sanitize(.operation))]
+    NotDone {
+        /// The method and the URL of the request.
+        request: String,
+        /// The name of the operation.
+        operation: String,
+    },
 }
 
-/// How the request failed.
-#[derive(Debug)]
-enum GoogleErrorKind {
-    /// An error response, or an operation that ended in an error.
-    Status(ApiError),
-    /// No response, or an incomplete one.
-    Connection,
-    /// No token could be obtained for the request. The cause says why.
-    Auth,
-    /// A response that the API does not define.
-    Protocol,
-    /// An operation that was not done in time.
-    NotDone(String),
+impl From<HttpError> for GoogleError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(Box::new(error))
+    }
 }
-
-/// The text of a cause.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", sanitize(.0))]
-struct CauseText(String);
 
 impl GoogleError {
-    /// An error status, with the body of the response.
-    pub(super) fn from_response(method: Method, url: Url, status: StatusCode, body: &[u8]) -> Self {
-        Self::with_refusal(method, url, parse_error(status, body))
-    }
-
-    /// Adds the wait that `Retry-After` requests.
-    pub(super) fn with_wait(self, retry_after: Option<Duration>) -> Self {
-        Self {
-            retry_after,
-            ..self
-        }
-    }
-
-    fn with_refusal(method: Method, url: Url, error: ApiError) -> Self {
-        let sentence = Some(error.message.clone()).filter(|text| !text.trim().is_empty());
-        Self {
-            method,
-            url: Box::new(url),
-            kind: Box::new(GoogleErrorKind::Status(error)),
-            retry_after: None,
-            cause: sentence.map(|text| Box::new(CauseText(text)) as Box<_>),
-        }
-    }
-
     /// An operation that ended in an error, presented as an error of the request.
-    pub(super) fn from_operation(method: Method, url: Url, rpc: Rpc) -> Self {
-        Self::with_refusal(method, url, ApiError::from_operation(rpc))
-    }
-
-    /// No response, or an incomplete one.
-    pub(super) fn connection_failed(
-        method: Method,
-        url: Url,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self::with_cause(method, url, GoogleErrorKind::Connection, cause)
+    pub(super) fn of_operation(method: Method, url: Url, error: Rpc) -> Self {
+        HttpError::refused(method, url, error.into()).into()
     }
 
     /// A response that the API does not define.
-    pub(super) fn malformed(method: Method, url: Url, cause: serde_json::Error) -> Self {
+    pub(super) fn malformed(method: Method, url: Url, cause: &serde_json::Error) -> Self {
         let what = if cause.is_data() {
             "the answer is JSON, but not what was asked for"
         } else {
             "the answer is no JSON"
         };
-        let cause = CauseText(what.to_owned());
-        Self::with_cause(method, url, GoogleErrorKind::Protocol, cause)
-    }
-
-    /// A list whose pages never end.
-    pub(super) fn endless(method: Method, url: Url) -> Self {
-        let cause = CauseText("the list has no last page".to_owned());
-        Self::with_cause(method, url, GoogleErrorKind::Protocol, cause)
+        HttpError::protocol(method, url, what).into()
     }
 
     /// No token could be obtained for the request.
     pub(super) fn auth_failed(method: Method, url: Url, cause: AuthError) -> Self {
-        Self::with_cause(method, url, GoogleErrorKind::Auth, cause)
+        HttpError::new(method, url, HttpErrorKind::Auth, cause).into()
     }
 
     /// An operation that was not done in time.
-    pub(super) fn not_done(method: Method, url: Url, name: String) -> Self {
-        Self {
-            method,
-            url: Box::new(url),
-            kind: Box::new(GoogleErrorKind::NotDone(name)),
-            retry_after: None,
-            cause: None,
+    pub(super) fn not_done(method: &Method, url: &Url, operation: String) -> Self {
+        let request = format!("{method} {}", redacted(method, url));
+        Self::NotDone { request, operation }
+    }
+
+    fn http(&self) -> Option<&HttpError> {
+        match self {
+            Self::Http(error) => Some(error),
+            Self::NotDone { .. } => None,
         }
     }
 
-    fn with_cause(
-        method: Method,
-        url: Url,
-        kind: GoogleErrorKind,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            method,
-            url: Box::new(url),
-            kind: Box::new(kind),
-            retry_after: None,
-            cause: Some(cause.into()),
-        }
+    fn response(&self) -> Option<&ErrorResponse> {
+        self.http()?.response()
     }
 
-    fn refusal(&self) -> Option<&ApiError> {
-        match &*self.kind {
-            GoogleErrorKind::Status(error) => Some(error),
-            _ => None,
-        }
+    fn auth_error(&self) -> Option<&AuthError> {
+        self.http()?.cause()
     }
 
     /// The HTTP status of an error response, or the equivalent status of an operation's error.
     pub fn status(&self) -> Option<u16> {
-        self.refusal().map(|error| error.status)
+        self.response().map(|response| response.status.as_u16())
     }
 
     /// The code of an error: `PERMISSION_DENIED`, `ALREADY_EXISTS`, ….
     pub fn code(&self) -> Option<&str> {
-        self.refusal()?.code.as_deref()
+        self.http()?.code()
     }
 
     /// The reason of an error: `SERVICE_DISABLED`, `UREQ_PROJECT_BILLING_NOT_FOUND`, ….
     pub fn reason(&self) -> Option<&str> {
-        self.refusal()?.reason.as_deref()
+        self.response()?.reason()
     }
 
     /// The metadata of an error, by name: `service`, `permission`, `consumer`, ….
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        let value = self.refusal()?.metadata.get(name)?;
-        Some(value)
+        self.response()?.metadata(name)
     }
 
     /// The API's message. Empty if there is none.
     pub fn message(&self) -> &str {
-        self.refusal().map_or("", |error| error.message.as_str())
+        self.http().map_or("", HttpError::message)
     }
 
-    /// The preconditions that failed.
-    pub fn violations(&self) -> &[Violation] {
-        self.refusal()
-            .map_or(&[], |error| error.violations.as_slice())
+    /// True if the error names preconditions that failed.
+    pub fn has_violations(&self) -> bool {
+        let response = self.response();
+        response.is_some_and(|response| response.violations().next().is_some())
     }
 
     /// The constraint of the organisation policy that forbids the request.
     pub fn constraint(&self) -> Option<&str> {
-        self.refusal()?.constraint()
+        refusal::constraint(self.response()?)
     }
 
     /// True if the resource does not exist.
@@ -196,31 +129,24 @@ impl GoogleError {
 
     /// True if the API is disabled, or was enabled so recently that not all servers know it.
     pub fn is_service_disabled(&self) -> bool {
-        !quota::is_missing(self.message())
-            && (self.reason() == Some("SERVICE_DISABLED")
-                || (self.status() == Some(403)
-                    && self.message().contains("has not been used in project")))
+        self.response().is_some_and(disabled_api::is_disabled)
     }
 
     /// True if the scopes of the token do not permit the request.
     pub fn is_of_narrow_scopes(&self) -> bool {
-        self.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
-            || (self.status() == Some(403)
-                && self
-                    .message()
-                    .contains("insufficient authentication scopes"))
+        self.response().is_some_and(refusal::is_of_narrow_scopes)
     }
 
     /// True if the resource may have been created so recently that it is not visible yet. False if
     /// another reason forbids the request.
     pub fn may_be_young(&self) -> bool {
-        matches!(self.status(), Some(403 | 404))
-            && !self.is_service_disabled()
-            && !self.is_of_narrow_scopes()
-            && !quota::is_missing(self.message())
-            && !self
-                .refusal()
-                .is_some_and(ApiError::is_blocked_by_service_controls)
+        self.response().is_some_and(|response| {
+            matches!(response.status.as_u16(), 403 | 404)
+                && !disabled_api::is_disabled(response)
+                && !refusal::is_of_narrow_scopes(response)
+                && !quota::is_missing(&response.message)
+                && !refusal::is_blocked_by_service_controls(response)
+        })
     }
 
     /// True if a later retry may succeed.
@@ -230,66 +156,21 @@ impl GoogleError {
 
     /// True if there was no response, or an incomplete one.
     pub fn is_broken(&self) -> bool {
-        matches!(*self.kind, GoogleErrorKind::Connection)
-    }
-
-    fn connection_failure(&self) -> ConnectionFailure {
-        match &self.cause {
-            Some(cause) => ConnectionFailure::of(&**cause),
-            None => ConnectionFailure::Broken,
-        }
-    }
-
-    fn auth_error(&self) -> Option<&AuthError> {
-        self.cause.as_ref()?.downcast_ref()
-    }
-}
-
-impl fmt::Display for GoogleError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (GoogleErrorKind::Auth, Some(cause)) = (&*self.kind, &self.cause) {
-            // The request was never sent.
-            return write!(formatter, "{cause}");
-        }
-        let (host, path) = (self.url.host_str().unwrap_or_default(), self.url.path());
-        write!(
-            formatter,
-            "{} https://{host}{}",
-            self.method,
-            sanitize(path)
-        )?;
-        match &*self.kind {
-            GoogleErrorKind::Status(error) => {
-                write!(formatter, ": {}", error.status)?;
-                let known = StatusCode::from_u16(error.status).ok();
-                let reason = known.and_then(|status| status.canonical_reason());
-                match (&error.code, reason) {
-                    (Some(code), _) => write!(formatter, " {}", sanitize(code)),
-                    (None, Some(reason)) => write!(formatter, " {reason}"),
-                    (None, None) => Ok(()),
-                }
-            }
-            GoogleErrorKind::NotDone(name) => write!(
-                formatter,
-                ": its operation `{}` is not done yet",
-                sanitize(name)
-            ),
-            _ => Ok(()),
-        }
+        self.http().is_some_and(HttpError::is_broken)
     }
 }
 
 impl Retryable for GoogleError {
     fn retry(&self) -> RetryKind {
-        match &*self.kind {
+        let broken = self.http().filter(|error| error.is_broken());
+        match broken {
             // A POST over a broken connection may have succeeded, so the caller must check.
-            GoogleErrorKind::Connection if self.method == Method::POST => RetryKind::Never,
-            GoogleErrorKind::Connection if self.connection_failure().is_unreachable() => {
-                RetryKind::HostDown
-            }
+            Some(error) if error.method == Method::POST => RetryKind::Never,
+            Some(error) if error.connection_failure().is_unreachable() => RetryKind::HostDown,
             _ if self.is_temporary() => {
+                let asked = self.response().and_then(|response| response.retry_after);
                 let of_token = self.auth_error().and_then(AuthError::retry_after);
-                RetryKind::Transient(self.retry_after.or(of_token))
+                RetryKind::Transient(asked.or(of_token))
             }
             _ => RetryKind::Never,
         }
@@ -298,60 +179,50 @@ impl Retryable for GoogleError {
 
 impl Diagnostic for GoogleError {
     fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
-        match &*self.kind {
-            GoogleErrorKind::Auth => self.auth_error().map(|error| error as &dyn Diagnostic),
-            _ => None,
-        }
+        self.auth_error().map(|error| error as &dyn Diagnostic)
     }
 
     fn exit_code(&self) -> ExitCode {
-        match &*self.kind {
-            GoogleErrorKind::Status(error) => match error.status {
-                401 | 403 => ExitCode::Denied,
-                _ if error.is_temporary() => ExitCode::Temporary,
-                _ => ExitCode::Failed,
-            },
-            GoogleErrorKind::Connection => self.connection_failure().exit_code(),
-            GoogleErrorKind::Auth => self
-                .diagnostic_source()
-                .map_or(ExitCode::Denied, Diagnostic::exit_code),
-            GoogleErrorKind::Protocol => ExitCode::Failed,
-            GoogleErrorKind::NotDone(_) => ExitCode::Temporary,
+        let Some(error) = self.http() else {
+            return ExitCode::Temporary;
+        };
+        match &error.kind {
+            HttpErrorKind::Auth => self.source_exit_code(),
+            HttpErrorKind::Response(response)
+                if response.is_temporary() && !refusal::is_temporary(response) =>
+            {
+                ExitCode::Failed
+            }
+            _ => error.exit_code(),
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match &*self.kind {
-            GoogleErrorKind::Status(error) => error.hints(),
-            GoogleErrorKind::Connection => {
-                let host = self.url.host_str().unwrap_or_default();
-                vec![self.connection_failure().hint(host)]
-            }
-            GoogleErrorKind::Auth => self.source_hints(),
-            GoogleErrorKind::Protocol => {
-                vec!["check that no proxy or sign-in page answers in Google's place".to_owned()]
-            }
-            GoogleErrorKind::NotDone(_) => {
-                vec!["Google goes on with it: run this again in a few minutes".to_owned()]
-            }
+        let Some(error) = self.http() else {
+            return vec!["Google goes on with it: run this again in a few minutes".to_owned()];
+        };
+        match &error.kind {
+            HttpErrorKind::Response(response) => refusal::hints(response),
+            HttpErrorKind::Connection => vec![error.connection_failure().hint(&error.host())],
+            HttpErrorKind::Auth => self.source_hints(),
+            _ => vec!["check that no proxy or sign-in page answers in Google's place".to_owned()],
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+    use reqwest::header::HeaderMap;
     use serde_json::json;
 
     use super::*;
 
     fn api_error(status: u16, body: &str) -> GoogleError {
         let url = "https://iam.googleapis.com/v1/projects/acme/serviceAccounts?pageToken=x";
-        GoogleError::from_response(
-            Method::POST,
-            url.parse().unwrap(),
-            StatusCode::from_u16(status).unwrap(),
-            body.as_bytes(),
-        )
+        let status = StatusCode::from_u16(status).unwrap();
+        let response = ErrorResponse::parse(status, &HeaderMap::new(), body.as_bytes());
+        HttpError::refused(Method::POST, url.parse().unwrap(), response).into()
     }
 
     fn render(error: &GoogleError) -> String {
@@ -409,7 +280,7 @@ mod tests {
             "details":[{"@type":"type.googleapis.com/google.rpc.PreconditionFailure","violations":[
             {"type":"constraints/iam.disableServiceAccountKeyCreation","subject":"s","description":"d"}]}]}}"#,
         );
-        assert_eq!(error.violations().len(), 1);
+        assert!(error.has_violations());
         insta::assert_snapshot!(render(&error), @"
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 400 FAILED_PRECONDITION
           caused by: Key creation is not allowed on this service account.
@@ -488,7 +359,7 @@ mod tests {
     fn operation_error_equals_a_refused_request() {
         let rpc = serde_json::from_str::<Rpc>(r#"{"code":9,"message":"no billing"}"#).unwrap();
         let url = "https://serviceusage.googleapis.com/v1/projects/acme/services/x:enable";
-        let error = GoogleError::from_operation(Method::POST, url.parse().unwrap(), rpc);
+        let error = GoogleError::of_operation(Method::POST, url.parse().unwrap(), rpc);
         assert_eq!(
             (error.status(), error.code()),
             (Some(400), Some("FAILED_PRECONDITION"))

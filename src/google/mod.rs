@@ -24,15 +24,14 @@ use crate::auth::google::quota::USER_PROJECT;
 use crate::auth::{AuthError, BasicAuth, Credential};
 use crate::diagnostics::secret::Secret;
 use crate::http::{
-    Network, NetworkError, PageWalk, RetryPolicy, WINDOW, page_with_token, read_bounded,
-    retry_after,
+    ErrorResponse, HttpError, Network, NetworkError, PageWalk, RetryPolicy, WINDOW,
+    page_with_token, read_bounded,
 };
 
 pub use backoff::Backoff;
 pub use error::GoogleError;
 pub use iam_policy::{Grant, Policy, PolicyChange, Resource};
 pub use operation::Operation;
-pub use refusal::Violation;
 
 /// A Google API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,13 +222,13 @@ impl Google {
         field: &str,
         mut visit: impl FnMut(T),
     ) -> Result<(), GoogleError> {
-        let endless = |url| GoogleError::endless(Method::GET, url);
+        let endless = |url| HttpError::protocol(Method::GET, url, "the list has no last page");
         let mut walk = PageWalk::new(url);
         while let Some(url) = walk.take().map_err(endless)? {
             let mut page: Value = self.get(url.clone()).await?;
             let items = match page.get_mut(field).map(Value::take) {
                 Some(items) => serde_json::from_value::<Vec<T>>(items)
-                    .map_err(|error| GoogleError::malformed(Method::GET, url.clone(), error))?,
+                    .map_err(|error| GoogleError::malformed(Method::GET, url.clone(), &error))?,
                 None => Vec::new(),
             };
             items.into_iter().for_each(&mut visit);
@@ -320,7 +319,7 @@ impl Google {
         }
         tracing::debug!("{method} {}{}", url.authority(), url.path());
         request.send().await.map_err(|error| {
-            GoogleError::connection_failed(method.clone(), url.clone(), error.without_url())
+            HttpError::broken(method.clone(), url.clone(), error.without_url()).into()
         })
     }
 }
@@ -347,15 +346,16 @@ async fn parse_response<T: DeserializeOwned>(
     url: Url,
     response: Response,
 ) -> Result<T, GoogleError> {
-    let (status, wait) = (response.status(), retry_after(response.headers()));
+    let (status, headers) = (response.status(), response.headers().clone());
     let body = match read_bounded(response, MAX_BODY, WINDOW).await {
         Ok(body) => body,
-        Err(error) => return Err(GoogleError::connection_failed(method, url, error)),
+        Err(error) => return Err(HttpError::broken(method, url, error).into()),
     };
     if !status.is_success() {
-        return Err(GoogleError::from_response(method, url, status, &body).with_wait(wait));
+        let response = ErrorResponse::parse(status, &headers, &body);
+        return Err(HttpError::refused(method, url, response).into());
     }
     // The storage API answers a deletion with an empty body.
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    serde_json::from_slice(body).map_err(|error| GoogleError::malformed(method, url, error))
+    serde_json::from_slice(body).map_err(|error| GoogleError::malformed(method, url, &error))
 }

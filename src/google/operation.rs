@@ -43,13 +43,13 @@ impl Google {
         while !operation.done {
             if !backoff.wait().await {
                 let (method, url) = request;
-                return Err(GoogleError::not_done(method, url, operation.name));
+                return Err(GoogleError::not_done(&method, &url, operation.name));
             }
             let url = api.url(&format!("v1/{}", operation.name));
             operation = self.get(url).await?;
         }
         match operation.error {
-            Some(error) => Err(GoogleError::from_operation(request.0, request.1, error)),
+            Some(error) => Err(GoogleError::of_operation(request.0, request.1, error)),
             None => Ok(operation.response.unwrap_or_default()),
         }
     }

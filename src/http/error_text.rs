@@ -5,6 +5,10 @@ use crate::diagnostics::secret::redact;
 /// The message for a web page, whose text is not logged.
 pub(crate) const PAGE: &str = "the answer is a web page";
 
+/// The text in nginx's page with status 400 for a client without a certificate.
+/// <https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors>
+pub(crate) const NO_CLIENT_CERTIFICATE: &str = "No required SSL certificate was sent";
+
 /// The maximum length of a message in characters.
 const MAX_TEXT: usize = 1_000;
 
@@ -20,11 +24,14 @@ pub(crate) fn bounded_text(text: &str) -> String {
     redact(&text).chars().take(MAX_TEXT).collect()
 }
 
-/// The message in a body that has no format of its own. Empty if there is none.
+/// The message in a body that has no format of its own, on one line. Empty if there is none.
 pub(crate) fn plain_text(body: &[u8]) -> String {
-    if is_page(body) {
+    let text = String::from_utf8_lossy(body);
+    if text.contains(NO_CLIENT_CERTIFICATE) {
+        NO_CLIENT_CERTIFICATE.to_owned()
+    } else if is_page(body) {
         PAGE.to_owned()
     } else {
-        bounded_text(&String::from_utf8_lossy(body))
+        bounded_text(&text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }

@@ -17,6 +17,8 @@ mod body;
 pub mod client;
 mod client_identity;
 pub mod connection_failure;
+mod error;
+mod error_response;
 mod error_text;
 mod exchange;
 mod pagination;
@@ -30,13 +32,17 @@ mod send_queue;
 mod tls;
 pub mod token_bucket;
 mod upload_client;
+mod url_text;
 
 pub(crate) use body::{BodyError, MinimumThroughput, WINDOW, read_bounded};
 pub(crate) use client::RegistryClients;
 pub use client::{NetworkError, USER_AGENT};
 pub use client_identity::{CertsDError, ClientIdentity, IdentityError};
 pub use connection_failure::ConnectionFailure;
-pub(crate) use error_text::{PAGE, bounded_text, is_page, plain_text};
+pub use error::HttpError;
+pub(crate) use error::HttpErrorKind;
+pub use error_response::ErrorResponse;
+pub(crate) use error_text::{NO_CLIENT_CERTIFICATE, PAGE, bounded_text, is_page};
 pub(crate) use pagination::{PageWalk, next_page, page_with_token};
 pub(crate) use proxy::{ProxyConnector, ProxyMode};
 pub(crate) use rate_limit::RateLimiter;
@@ -46,6 +52,7 @@ pub(crate) use request_log::{send_logged, send_upload_logged};
 pub(crate) use retry::{RetryKind, RetryPolicy, RetryState, Retryable};
 pub(crate) use retry_after::{date, retry_after};
 pub(crate) use upload_client::{UploadClient, UploadError};
+pub(crate) use url_text::{host, redacted};
 
 /// The settings for all connections.
 #[derive(Clone, Debug)]

@@ -120,7 +120,7 @@ impl CheckedWrites {
                 match made.await {
                     Ok(_) => Ok(Some(WriteKind::Namespace(at.name.clone()))),
                     // Another run created it first.
-                    Err(error) if error.refusal().is_some_and(|r| r.code == 409) => Ok(None),
+                    Err(error) if error.status() == Some(409) => Ok(None),
                     Err(error) => Err(error),
                 }
             }
@@ -174,9 +174,7 @@ impl Cluster {
             let ask = account.add(&found, secret, false);
             match self.ask::<Value>(account.task("patch"), ask).await {
                 Ok(_) => return Ok(true),
-                Err(error)
-                    if attempts < ATTEMPTS && error.refusal().is_some_and(|r| r.code == 409) =>
-                {
+                Err(error) if attempts < ATTEMPTS && error.status() == Some(409) => {
                     tokio::time::sleep(Duration::from_millis(10) * attempts).await;
                 }
                 Err(error) => return Err(error),
@@ -194,11 +192,7 @@ impl Cluster {
         loop {
             looks += 1;
             match self.ask(account.task("get"), account.get()).await {
-                Err(error)
-                    if is_to_come
-                        && looks < LOOKS
-                        && error.refusal().is_some_and(|r| r.code == 404) =>
-                {
+                Err(error) if is_to_come && looks < LOOKS && error.status() == Some(404) => {
                     tokio::time::sleep(BETWEEN_LOOKS).await;
                 }
                 answer => return answer,

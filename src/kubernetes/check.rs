@@ -1,16 +1,18 @@
 //! Checks every write with a server-side dry run, before the first one is made.
 
+use http::{Method, StatusCode};
 use kube::api::PostParams;
-use kube::core::{Request, Status};
+use kube::core::Request;
 use serde_json::{Value, json};
 
 use super::client::Cluster;
-use super::failed_request::{RequestError, Task};
+use super::failed_request::{Task, causes};
 use super::objects::{FoundSecret, ObjectRef};
 use super::secret::{PullSecret, TYPE};
 use super::state::{ClusterState, NamespaceState};
 use super::{DesiredState, KubernetesError};
 use crate::diagnostics::sanitize::sanitize;
+use crate::http::{ErrorResponse, HttpError, bounded_text};
 
 /// The writes that a cluster accepts, in their order.
 pub struct CheckedWrites {
@@ -141,7 +143,9 @@ impl Check<'_> {
             return Ok(vec![WriteStep::Apply(at, found.is_none())]);
         };
         match error.refusal() {
-            Some(refusal) if refusal.code == 404 && is_about(refusal, "namespaces") => {
+            Some(refusal)
+                if error.status() == Some(404) && refusal.details["kind"] == "namespaces" =>
+            {
                 self.new_namespace(at).await
             }
             Some(refusal) if is_conflict(&error) && !managers(refusal).is_empty() => {
@@ -227,9 +231,16 @@ impl Check<'_> {
         match answer {
             Ok(review) if review["status"]["allowed"] == false => {
                 let message = format!("`{}` of `{}` is not allowed", task.verb, object.resource);
-                let refusal = Status::failure(&message, "Forbidden").with_code(403);
-                let refusal = RequestError::Refused(refusal.boxed());
-                Err(self.cluster.failed(task, refusal))
+                let refusal = ErrorResponse {
+                    status: StatusCode::FORBIDDEN,
+                    code: None,
+                    message,
+                    details: Value::Null,
+                    retry_after: None,
+                };
+                let url = self.cluster.url(path);
+                let refused = HttpError::refused(Method::POST, url, refusal);
+                Err(self.cluster.failed(task, refused))
             }
             _ => Ok(()),
         }
@@ -237,21 +248,19 @@ impl Check<'_> {
 }
 
 fn is_conflict(error: &KubernetesError) -> bool {
-    error.refusal().is_some_and(|refusal| refusal.code == 409)
-}
-
-fn is_about(refusal: &Status, kind: &str) -> bool {
-    refusal.details.as_ref().is_some_and(|d| d.kind == kind)
+    error.status() == Some(409)
 }
 
 /// The owners of fields, in the server's words: `conflict with "kubectl-create" using v1`.
-fn managers(refusal: &Status) -> Vec<String> {
-    let causes = refusal.details.iter().flat_map(|d| &d.causes);
-    let mut managers: Vec<String> = causes
-        .filter(|cause| cause.reason == "FieldManagerConflict")
+fn managers(refusal: &ErrorResponse) -> Vec<String> {
+    let text = |value: &Value| bounded_text(value.as_str().unwrap_or_default());
+    let mut managers: Vec<String> = causes(refusal)
+        .iter()
+        .filter(|cause| cause["reason"] == "FieldManagerConflict")
         .map(|cause| {
-            let manager = cause.message.split('"').nth(1).unwrap_or(&cause.message);
-            format!("`{}` (`{}`)", sanitize(manager), sanitize(&cause.field))
+            let (message, field) = (text(&cause["message"]), text(&cause["field"]));
+            let manager = message.split('"').nth(1).unwrap_or(&message);
+            format!("`{}` (`{}`)", sanitize(manager), sanitize(&field))
         })
         .collect();
     managers.dedup();

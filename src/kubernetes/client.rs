@@ -1,5 +1,6 @@
 //! kube's client for the cluster of a kubeconfig.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use parking_lot::Mutex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -25,13 +26,14 @@ use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
+use url::Url;
 
 use super::error::KubernetesError;
-use super::failed_request::{FailedRequest, RequestError, Task, refusal};
+use super::failed_request::{FailedRequest, Task};
 use super::kubeconfig::ClusterAccess;
 use super::objects::ApiRequest;
 use crate::diagnostics::secret::Secret;
-use crate::http::{Network, ProxyConnector, ProxyMode};
+use crate::http::{ErrorResponse, HttpError, Network, ProxyConnector, ProxyMode};
 use crate::oci::json;
 
 /// The largest response in bytes, which is that of a page of a list. etcd limits an object to 1.5 MiB.
@@ -51,7 +53,7 @@ pub struct Cluster {
     client: kube::Client,
     /// The login program. `None` if there is none.
     plugin: Option<String>,
-    pub(super) server: String,
+    server: Url,
     pub(super) namespace: String,
     stall_timeout: Duration,
 }
@@ -112,11 +114,11 @@ impl Cluster {
             .map_request(move |request| sent.remember(request))
             .map_err(BoxError::from)
             .service(Client::builder(TokioExecutor::new()).build::<_, Body>(connector));
-        let server = config.cluster_url.to_string();
+        let server = config.cluster_url.to_string().parse();
         Ok(Self {
             client: kube::Client::new(service, config.default_namespace.clone()),
             plugin,
-            server: server.trim_end_matches('/').to_owned(),
+            server: server.map_err(KubernetesError::unusable)?,
             namespace: config.default_namespace,
             stall_timeout: network.stall_timeout,
         })
@@ -124,15 +126,17 @@ impl Cluster {
 
     /// The URL of the cluster, for messages.
     pub fn server(&self) -> &str {
-        &self.server
+        self.server.as_str().trim_end_matches('/')
     }
 
-    pub(super) fn failed(&self, task: Task, cause: RequestError) -> KubernetesError {
-        KubernetesError::Request(Box::new(FailedRequest {
-            server: self.server.clone(),
-            task,
-            cause,
-        }))
+    /// The URL of a request. The path of the cluster's URL stays in front, as a proxy may need it.
+    pub(super) fn url(&self, path_and_query: &str) -> Url {
+        let url = format!("{}{path_and_query}", self.server()).parse();
+        url.unwrap_or_else(|_| self.server.clone())
+    }
+
+    pub(super) fn failed(&self, task: Task, cause: HttpError) -> KubernetesError {
+        KubernetesError::Request(Box::new(FailedRequest { task, cause }))
     }
 
     /// Sends a request and parses the object in the response. kube would log a response that it
@@ -142,28 +146,51 @@ impl Cluster {
         task: Task,
         request: ApiRequest,
     ) -> Result<T, KubernetesError> {
-        let failed = |cause| self.failed(task.clone(), cause);
-        let request = request.map_err(|error| failed(RequestError::Broken(Box::new(error))))?;
-        tracing::debug!("{} {}", request.method(), request.uri().path());
-        let answering = self.answer(request.map(Body::from));
-        let (status, body) = match tokio::time::timeout(self.stall_timeout, answering).await {
-            Err(_) => return Err(failed(RequestError::TimedOut(self.stall_timeout.as_secs()))),
-            Ok(Ok(answer)) => answer,
-            Ok(Err(cause)) => {
-                return Err(match cause.downcast::<AuthError>() {
-                    Ok(error) => KubernetesError::of_login(self.plugin.as_deref(), *error),
-                    Err(cause) => failed(RequestError::Broken(cause)),
-                });
-            }
+        let request = request.map_err(|error| {
+            let error = HttpError::broken(Method::GET, self.server.clone(), error);
+            self.failed(task.clone(), error)
+        })?;
+        let method = request.method().clone();
+        let url = self.url(&request.uri().to_string());
+        tracing::debug!("{method} {}", request.uri().path());
+        let broken = |cause: BoxError| {
+            let error = HttpError::broken(method.clone(), url.clone(), cause);
+            self.failed(task.clone(), error)
         };
-        if !status.is_success() {
-            let refusal = refusal(status, &body);
-            return Err(failed(RequestError::Refused(Box::new(refusal))));
-        }
-        json::from_slice(&body).map_err(|_| failed(RequestError::Unreadable))
+        let answering = self.answer(request.map(Body::from));
+        let (status, headers, body) =
+            match tokio::time::timeout(self.stall_timeout, answering).await {
+                Err(_) => {
+                    let text = format!("no answer within {} s", self.stall_timeout.as_secs());
+                    return Err(broken(io::Error::new(io::ErrorKind::TimedOut, text).into()));
+                }
+                Ok(Ok(answer)) => answer,
+                Ok(Err(cause)) => {
+                    return Err(match cause.downcast::<AuthError>() {
+                        Ok(error) => KubernetesError::of_login(self.plugin.as_deref(), *error),
+                        Err(cause) => broken(cause),
+                    });
+                }
+            };
+        let failed = if status.is_success() {
+            match json::from_slice(&body) {
+                Ok(object) => return Ok(object),
+                Err(_) => {
+                    let what = "the answer is not one of Kubernetes";
+                    HttpError::protocol(method.clone(), url.clone(), what)
+                }
+            }
+        } else {
+            let refusal = ErrorResponse::parse(status, &headers, &body);
+            HttpError::refused(method.clone(), url.clone(), refusal)
+        };
+        Err(self.failed(task.clone(), failed))
     }
 
-    async fn answer(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), BoxError> {
+    async fn answer(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), BoxError> {
         let answer = self
             .client
             .send(request)
@@ -172,9 +199,9 @@ impl Cluster {
                 kube::Error::Service(cause) => cause,
                 other => other.into(),
             })?;
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let body = Limited::new(answer.into_body(), LARGEST).collect().await?;
-        Ok((status, body.to_bytes()))
+        Ok((status, headers, body.to_bytes()))
     }
 }
 

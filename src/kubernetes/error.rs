@@ -4,13 +4,12 @@ use std::io;
 
 use kube::client::AuthError;
 use kube::config::{KubeconfigError, LoadDataError};
-use kube::core::Status;
 
-use super::failed_request::{FailedRequest, RequestError};
+use super::failed_request::FailedRequest;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::ConnectionFailure;
+use crate::http::ErrorResponse;
 
 /// An error of a cluster or of its kubeconfig.
 #[derive(Debug, thiserror::Error)]
@@ -173,15 +172,17 @@ impl KubernetesError {
         }
     }
 
-    /// The status that the server answered. `None` if this is another error.
-    pub(super) fn refusal(&self) -> Option<&Status> {
+    /// The error response of the server. `None` if this is another error.
+    pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
         match self {
-            Self::Request(failed) => match &failed.cause {
-                RequestError::Refused(refusal) => Some(refusal),
-                _ => None,
-            },
+            Self::Request(failed) => failed.cause.response(),
             _ => None,
         }
+    }
+
+    /// The HTTP status of that response.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.refusal().map(|response| response.status.as_u16())
     }
 }
 
@@ -197,16 +198,7 @@ impl Diagnostic for KubernetesError {
             | Self::Fixed { .. } => ExitCode::Usage,
             Self::Plugin { .. } => ExitCode::Denied,
             Self::PluginStalled { .. } => ExitCode::Temporary,
-            Self::Request(failed) => match &failed.cause {
-                RequestError::Refused(refusal) => match refusal.code {
-                    401 | 403 => ExitCode::Denied,
-                    408 | 409 | 429 | 500.. => ExitCode::Temporary,
-                    _ => ExitCode::Failed,
-                },
-                RequestError::Broken(cause) => ConnectionFailure::of(&**cause).exit_code(),
-                RequestError::TimedOut(_) => ExitCode::Temporary,
-                RequestError::Unreadable => ExitCode::Failed,
-            },
+            Self::Request(failed) => failed.exit_code(),
             Self::Partly { cause, .. } => cause.exit_code(),
         }
     }

@@ -3,13 +3,12 @@
 use std::fmt;
 
 use http::StatusCode;
-use kube::core::Status;
+use serde_json::Value;
 
 use super::objects::ObjectRef;
-use crate::diagnostics::Diagnostic;
 use crate::diagnostics::sanitize::sanitize;
-use crate::http::{ConnectionFailure, bounded_text};
-use crate::oci::json;
+use crate::diagnostics::{Diagnostic, ExitCode};
+use crate::http::{ConnectionFailure, ErrorResponse, HttpError, HttpErrorKind};
 
 /// A verb and the object that it is applied to.
 #[derive(Clone, Debug)]
@@ -51,50 +50,21 @@ impl fmt::Display for Task {
 
 /// A failed request.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {task} at {server}")]
+#[error("could not {task}")]
 pub struct FailedRequest {
-    /// The URL of the cluster.
-    pub(super) server: String,
     /// The purpose of the request.
     pub(super) task: Task,
     /// The error.
     #[source]
-    pub(super) cause: RequestError,
+    pub(super) cause: HttpError,
 }
 
-/// The error of a request.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RequestError {
-    /// The server refused the request.
-    #[error("{} {}: {}", .0.code, sanitize(&.0.reason), sanitize(&.0.message))]
-    Refused(Box<Status>),
-    /// There is no response, or an incomplete one.
-    #[error("there is no answer")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There is no response in time.
-    #[error("there is no answer within {0} s")]
-    TimedOut(u64),
-    /// The response is not one of Kubernetes.
-    #[error("the answer is not one of Kubernetes")]
-    Unreadable,
-}
-
-/// Parses the body of a refusal. A body that is no `Status` comes from a proxy or a gateway.
+/// The causes in the details of a refusal, with their `reason`, `message` and `field`.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>
-pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Status {
-    let mut status: Status = json::from_slice(body).unwrap_or_default();
-    status.code = code.as_u16();
-    if status.reason.is_empty() {
-        status.reason = code.canonical_reason().unwrap_or("refused").to_owned();
-    }
-    status.message = match status.message.as_str() {
-        "" => "no reason is given".to_owned(),
-        message => bounded_text(message),
-    };
-    for cause in status.details.iter_mut().flat_map(|d| &mut d.causes) {
-        cause.message = bounded_text(&cause.message);
-    }
-    status
+pub(super) fn causes(refusal: &ErrorResponse) -> &[Value] {
+    refusal.details["causes"]
+        .as_array()
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The message of a refusal, which shows what refused the request.
@@ -136,77 +106,72 @@ impl<'a> Refusal<'a> {
 }
 
 impl Diagnostic for FailedRequest {
+    fn exit_code(&self) -> ExitCode {
+        match self.cause.status() {
+            Some(StatusCode::CONFLICT) => ExitCode::Temporary,
+            _ => self.cause.exit_code(),
+        }
+    }
+
     fn hints(&self) -> Vec<String> {
-        let Self {
-            server,
-            task,
-            cause,
-        } = self;
-        let status = match cause {
-            RequestError::Refused(status) => status,
-            RequestError::Broken(cause) => {
-                let trouble = ConnectionFailure::of(&**cause);
-                return vec![match trouble {
-                    ConnectionFailure::Certificate | ConnectionFailure::SelfSigned => {
-                        "give the cluster's own certificate authority in the \
-                                         kubeconfig (`certificate-authority-data`), or in \
-                                         `ca_certificates`"
-                            .to_owned()
-                    }
-                    ConnectionFailure::Unreachable
-                    | ConnectionFailure::Stalled
-                    | ConnectionFailure::Broken => format!(
-                        "check that {server} can be reached from here: an API server is often open to \
+        let host = self.cause.host();
+        let hint = match &self.cause.kind {
+            HttpErrorKind::Response(response) => return refusal_hints(&self.task, response),
+            HttpErrorKind::Connection => match self.cause.connection_failure() {
+                ConnectionFailure::Certificate | ConnectionFailure::SelfSigned => {
+                    "give the cluster's own certificate authority in the kubeconfig \
+                     (`certificate-authority-data`), or in `ca_certificates`"
+                        .to_owned()
+                }
+                ConnectionFailure::ClientCertificate => format!(
+                    "`{host}` takes only clients with a certificate that it knows: give one in the \
+                     user of the kubeconfig (`client-certificate-data` and `client-key-data`)"
+                ),
+                ConnectionFailure::Stalled => {
+                    "the cluster or the network stood still: try again".to_owned()
+                }
+                ConnectionFailure::Unreachable | ConnectionFailure::Broken => format!(
+                    "check that `{host}` can be reached from here: an API server is often open to \
                      its own network alone"
-                    ),
-                    other => other.hint(host(server)),
-                }];
-            }
-            RequestError::TimedOut(_) => {
-                return vec!["the cluster or the network stood still: try again".to_owned()];
-            }
-            RequestError::Unreadable => {
-                return vec![format!(
-                    "check that {server} is an API server of Kubernetes, and that no sign-in page \
+                ),
+                other => other.hint(&host),
+            },
+            _ => format!(
+                "check that `{host}` is an API server of Kubernetes, and that no sign-in page \
                  answers in its place"
-                )];
-            }
+            ),
         };
-        let refusal = Refusal(&status.message);
-        if let Some(name) = refusal.admission() {
-            return vec![format!(
-                "the cluster's admission control `{}` refuses it, whatever roles there are: change \
-                 what it asks for, or have who runs the cluster allow it",
-                sanitize(name)
-            )];
-        }
-        let mut causes = status.details.iter().flat_map(|d| &d.causes);
-        match status.code {
-            401 => vec![
-            "the cluster does not take the kubeconfig's login: its token or certificate may have \
-             run out"
-                .to_owned(),
-        ],
-            403 if causes.any(|cause| cause.reason == "NamespaceTerminating") =>
-            {
-                vec!["wait until the namespace is gone, and create it again".to_owned()]
-            }
-            403 if refusal.is_of_rbac() => role(task, &refusal),
-            403 => vec![
-                "it is no role that is missing, by what the cluster says: who runs it knows its rules"
-                    .to_owned(),
-            ],
-            429 | 500.. => {
-                vec!["the trouble is the cluster's: run this again in a few minutes".to_owned()]
-            }
-            _ => Vec::new(),
-        }
+        vec![hint]
     }
 }
 
-fn host(server: &str) -> &str {
-    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
-    rest.split(['/', ':']).next().unwrap_or(rest)
+/// The hints for a refusal. Empty if there is nothing to add to the server's message.
+fn refusal_hints(task: &Task, response: &ErrorResponse) -> Vec<String> {
+    let refusal = Refusal(&response.message);
+    if let Some(name) = refusal.admission() {
+        return vec![format!(
+            "the cluster's admission control `{}` refuses it, whatever roles there are: change what \
+             it asks for, or have who runs the cluster allow it",
+            sanitize(name)
+        )];
+    }
+    let is_terminating = |cause: &Value| cause["reason"] == "NamespaceTerminating";
+    let hint = match response.status.as_u16() {
+        401 => {
+            "the cluster does not take the kubeconfig's login: its token or certificate may have \
+             run out"
+        }
+        403 if causes(response).iter().any(is_terminating) => {
+            "wait until the namespace is gone, and create it again"
+        }
+        403 if refusal.is_of_rbac() => return role(task, &refusal),
+        403 => {
+            "it is no role that is missing, by what the cluster says: who runs it knows its rules"
+        }
+        429 | 500.. => "the trouble is the cluster's: run this again in a few minutes",
+        _ => return Vec::new(),
+    };
+    vec![hint.to_owned()]
 }
 
 /// The hints with the commands that create the missing role and its binding. The role allows every

@@ -1,5 +1,6 @@
 //! Lists what a cluster runs.
 
+use http::StatusCode;
 use k8s_openapi::api::{apps, batch, core};
 use kube::Resource;
 use kube::api::ListParams;
@@ -191,9 +192,9 @@ impl Cluster {
                 };
                 match error.refusal() {
                     // The cluster has no such kind.
-                    Some(status) if status.code == 404 => {}
-                    Some(status) if status.code == 403 => {
-                        user = user.or_else(|| refused_user(&status.message));
+                    Some(refusal) if refusal.status == StatusCode::NOT_FOUND => {}
+                    Some(refusal) if refusal.status == StatusCode::FORBIDDEN => {
+                        user = user.or_else(|| refused_user(&refusal.message));
                         lists.push((list.rbac_name, namespace.map(str::to_owned)));
                     }
                     // Every other list would fail in the same way.
@@ -229,7 +230,7 @@ impl Cluster {
                     }
                 }
                 Err(error) => {
-                    let is_expired = error.refusal().is_some_and(|status| status.code == 410);
+                    let is_expired = error.status() == Some(410);
                     if !is_expired || tries == TRIES {
                         return Err(error);
                     }

@@ -85,7 +85,7 @@ fn keep<T>(
 ) -> Result<Option<T>, KubernetesError> {
     match answer {
         Ok(object) => Ok(Some(object)),
-        Err(error) => match error.refusal().map(|refusal| refusal.code) {
+        Err(error) => match error.status() {
             Some(404) => Ok(None),
             // A failed login fails for every other object as well.
             Some(401) | None => Err(error),

@@ -3,9 +3,8 @@
 
 use reqwest::Url;
 
-use super::error::NO_CLIENT_CERTIFICATE;
 use crate::auth::{Identity, service_controls};
-use crate::http::{ConnectionFailure, PAGE};
+use crate::http::{ConnectionFailure, NO_CLIENT_CERTIFICATE, PAGE, host};
 use crate::oci::manifest::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint};
 
@@ -221,15 +220,6 @@ fn google_hints(
         return Some(hints);
     }
     None
-}
-
-/// `host` or `host:port`, as the user wrote it.
-pub(super) fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
 }
 
 fn unauthorized_hint(host: &str, requester: Option<&Requester>) -> String {

@@ -6,9 +6,9 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::Registry;
 use super::auth::scope::{Access, Authorization};
-use super::error::{MAX_ERROR_BODY, RegistryError};
+use super::error::RegistryError;
 use super::transport::RegistryRequest;
-pub(super) use crate::http::{BodyError, read_bounded};
+pub(super) use crate::http::read_bounded;
 
 /// How often a request is repeated with a new token. The second token may expire as well.
 const MAX_REPEATS: u32 = 2;
@@ -84,17 +84,11 @@ impl Registry {
         url: Url,
         response: Response,
     ) -> RegistryError {
-        let (status, headers) = (response.status(), response.headers().clone());
         let presented = response.extensions().get().copied().unwrap_or_default();
-        let at = response.url().clone();
         let requester = self.tokens.requester_for(self.access, presented, &url);
-        let body = read_bounded(response, MAX_ERROR_BODY, self.stall_timeout)
+        let clean = |body: &[u8]| self.tokens.without_secrets(body);
+        RegistryError::of_response(method, url, response, self.stall_timeout, clean)
             .await
-            .unwrap_or_default();
-        let body = self.tokens.without_secrets(&body);
-        RegistryError::from_response(method, url, status, &body)
-            .with_headers(&headers)
-            .at(&at)
             .of(requester)
     }
 }

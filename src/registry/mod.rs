@@ -295,16 +295,17 @@ impl Ping<'_> {
                     |what| RegistryError::protocol_violation(Method::GET, url.clone(), what),
                 )?
             }
-            status => {
-                let (headers, at) = (response.headers().clone(), response.url().clone());
-                let body = http::read_bounded(response, error::MAX_ERROR_BODY, self.stall_timeout)
-                    .await
-                    .unwrap_or_default();
-                return Err(
-                    RegistryError::from_response(Method::GET, url, status, &body)
-                        .with_headers(&headers)
-                        .at(&at),
-                );
+            _ => {
+                let clean = <[u8]>::to_vec;
+                let stall_timeout = self.stall_timeout;
+                return Err(RegistryError::of_response(
+                    Method::GET,
+                    url,
+                    response,
+                    stall_timeout,
+                    clean,
+                )
+                .await);
             }
         };
         Ok((url, challenge))

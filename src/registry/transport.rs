@@ -6,11 +6,9 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
 
 use super::RegistryError;
-use super::error::redacted;
-use super::hints::host;
 use crate::http::{
-    MAX_REDIRECTS, RateLimiter, RedirectError, RegistryClients, UploadClient, redirect_target,
-    send_logged,
+    MAX_REDIRECTS, RateLimiter, RedirectError, RegistryClients, UploadClient, host, redacted,
+    redirect_target, send_logged,
 };
 
 /// How often a request is repeated if the connection was closed before it was sent.

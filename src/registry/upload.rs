@@ -17,11 +17,11 @@ use reqwest::header::{
 use reqwest::{Body, Method, Response, StatusCode, Url};
 
 use super::auth::scope::{Access, Authorization};
-use super::error::redacted;
-use super::hints::host;
 use super::upload_progress::{HostProgress, Stall, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
-use crate::http::{UploadError, has_login, redirect_target, send_upload_logged};
+use crate::http::{
+    ErrorResponse, UploadError, has_login, host, redacted, redirect_target, send_upload_logged,
+};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
 
@@ -148,8 +148,9 @@ impl Registry {
             }
             if outgoing.is_spent() {
                 self.redirected.store_target(&upload, next);
-                let (logged, status) = (self.logged_url(&upload, &url), response.status());
-                let refusal = RegistryError::from_response(Method::PUT, logged, status, &[]);
+                let logged = self.logged_url(&upload, &url);
+                let redirect = ErrorResponse::parse(response.status(), response.headers(), &[]);
+                let refusal = RegistryError::refused(Method::PUT, logged, redirect);
                 return Err(refusal.at(&url).repeatable_now());
             }
             url = next;

@@ -110,6 +110,7 @@ const CRATES: [(&str, &[&str]); 48] = [
         &[
             "oci",
             "ci",
+            "http",
             "auth",
             "registry",
             "google",
@@ -126,6 +127,7 @@ const CRATES: [(&str, &[&str]); 48] = [
             "diagnostics",
             "oci",
             "ci",
+            "http",
             "auth",
             "registry",
             "google",

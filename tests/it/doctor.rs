@@ -150,10 +150,11 @@ fn deleted_key_is_reported() {
     google.standin.delete_keys(ACCOUNT);
     insta::assert_snapshot!(report_text(&google, 3), @"
     CHECK       OF      RESULT  DETAIL
-    credential  Google  failed  invalid_grant: Invalid JWT Signature.
+    credential  Google  failed  Invalid JWT Signature.
 
-    error: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: invalid_grant: Invalid JWT Signature.
+    error: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
+      caused by: Invalid JWT Signature.
 
     hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
     ");

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use reqwest::Url;
-use reqwest::header::CONTENT_TYPE;
 
 use super::impersonation::Impersonation;
-use super::user::{FORM, form};
 use crate::auth::claims::JwtClaims;
 use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, IssuedToken, SCOPE};
@@ -153,15 +151,9 @@ impl ExternalAccount {
                 audience: self.audience.clone(),
                 claims: Box::new(JwtClaims::of(subject.expose()).unwrap_or_default()),
             },
-            endpoint: self.token_url.to_string(),
-            cause,
+            cause: Box::new(cause),
         };
-        let request = exchange
-            .client(&self.token_url)
-            .post(self.token_url.clone())
-            .header(CONTENT_TYPE, FORM)
-            .body(form(&pairs));
-        let response = Exchange::send(request).await;
+        let response = exchange.post_form(&self.token_url, &pairs).await;
         response
             .and_then(|response| response.oauth_token())
             .map_err(failed)

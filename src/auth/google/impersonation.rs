@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, Url};
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::key::check_google_url;
 use super::quota::USER_PROJECT;
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, ExchangeError, IssuedToken, SCOPE, issued};
+use crate::auth::exchange::{Exchange, IssuedToken, SCOPE};
 use crate::diagnostics::secret::Secret;
 
 /// The service account to impersonate.
@@ -106,33 +106,31 @@ impl Impersonation {
                 account: self.account.clone(),
                 member: member.clone(),
             },
-            endpoint: self.url.to_string(),
-            cause,
+            cause: Box::new(cause),
         };
         let body = json!({
             "scope": [SCOPE],
             "lifetime": format!("{}s", self.lifetime.as_secs()),
             "delegates": self.delegates,
         });
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-            .map_err(|_| failed(ExchangeError::Answer))?;
-        bearer.set_sensitive(true);
-        let mut request = exchange
-            .client(&self.url)
-            .post(self.url.clone())
-            .header(AUTHORIZATION, bearer)
-            .header(CONTENT_TYPE, "application/json")
-            .body(body.to_string());
-        if let Some(project) = quota_project {
-            request = request.header(USER_PROJECT, project);
-        }
+        let complete = |request: RequestBuilder| {
+            let request = request
+                .bearer_auth(token.expose())
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+            match quota_project {
+                Some(project) => request.header(USER_PROJECT, project),
+                None => request,
+            }
+        };
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Answer {
             access_token: String,
             expire_time: Option<String>,
         }
-        let response = Exchange::send(request).await.map_err(failed)?;
+        let response = exchange.send(Method::POST, &self.url, complete).await;
+        let response = response.map_err(failed)?;
         let response_body: Answer = response.json().map_err(failed)?;
         let expires = response_body
             .expire_time
@@ -141,7 +139,8 @@ impl Impersonation {
         // The server's clock set the time, and this machine's clock may be wrong.
         let now = response.date.unwrap_or_else(SystemTime::now);
         let lifetime = expires.map(|at| at.duration_since(now).unwrap_or_default());
-        issued(response_body.access_token, lifetime).map_err(failed)
+        let issued = response.issued(response_body.access_token, lifetime);
+        issued.map_err(failed)
     }
 }
 

@@ -1,12 +1,10 @@
 //! Service-account keys, and the exchange of their assertions for tokens.
 
 use reqwest::Url;
-use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
 use super::quota;
 use super::signer::Signer;
-use super::user::{FORM, form};
 use crate::auth::error::{AuthError, AuthOperation};
 use crate::auth::exchange::{Exchange, IssuedToken};
 use crate::diagnostics::secret::Secret;
@@ -159,22 +157,16 @@ impl KeyIssuer {
     /// Obtains a new token.
     pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let assertion = self.signer.assertion().await.map_err(AuthError::Key)?;
-        let form = form(&[
+        let fields = [
             ("grant_type", JWT_BEARER),
             ("assertion", assertion.expose()),
-        ]);
-        let request = exchange
-            .client(&self.token_uri)
-            .post(self.token_uri.clone())
-            .header(CONTENT_TYPE, FORM)
-            .body(form);
-        let response = Exchange::send(request).await;
+        ];
+        let response = exchange.post_form(&self.token_uri, &fields).await;
         response
             .and_then(|response| response.oauth_token())
             .map_err(|cause| AuthError::Exchange {
                 step: AuthOperation::Key(self.key.client_email.clone()),
-                endpoint: self.key.token_uri.clone(),
-                cause,
+                cause: Box::new(cause),
             })
     }
 

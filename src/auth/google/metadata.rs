@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::auth::error::{AuthError, AuthOperation};
-use crate::auth::exchange::{Exchange, ExchangeError, IssuedToken};
+use crate::auth::exchange::{Exchange, IssuedToken, read_body};
 use crate::auth::identity::{Identity, is_limited};
+use crate::diagnostics::sanitize::sanitize;
+use crate::http::ErrorResponse;
 
 /// The address of the metadata server, if there is one.
 #[derive(Clone, Debug)]
@@ -71,8 +73,7 @@ impl MetadataServer {
         }
         let url = self.url("instance/service-accounts/default/?recursive=true");
         let response = exchange
-            .client(&url)
-            .get(url)
+            .request(Method::GET, &url)
             .header(FLAVOR.0, FLAVOR.1)
             .timeout(LOOKUP_TIMEOUT)
             .send()
@@ -91,15 +92,21 @@ impl MetadataServer {
             return None;
         }
         if !status.is_success() {
-            let message = Exchange::message(response).await;
-            let message = message.map_or(String::new(), |message| format!(": {message}"));
+            let headers = response.headers().clone();
+            let body = read_body(response).await.unwrap_or_default();
+            let refused = ErrorResponse::parse(status, &headers, &body);
+            let message = match refused.message.as_str() {
+                "" => String::new(),
+                message => format!(": {}", sanitize(message)),
+            };
             tracing::warn!(
                 "the metadata server does not tell this machine's service account, which is not \
                  used: {status}{message}"
             );
             return None;
         }
-        let account: Account = Exchange::read(response).await.ok()?;
+        let body = read_body(response).await.ok()?;
+        let account: Account = serde_json::from_slice(&body).ok()?;
         Some(Machine {
             server: self.clone(),
             account: account.email,
@@ -124,18 +131,13 @@ impl Machine {
     /// Obtains a new token.
     pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
         let url = self.server.url("instance/service-accounts/default/token");
-        let failed = |cause: ExchangeError| AuthError::Exchange {
-            step: AuthOperation::Metadata(self.account.clone()),
-            endpoint: url.to_string(),
-            cause,
-        };
-        let request = exchange
-            .client(&url)
-            .get(url.clone())
-            .header(FLAVOR.0, FLAVOR.1);
-        let response = Exchange::send(request).await;
+        let flavored = |request: RequestBuilder| request.header(FLAVOR.0, FLAVOR.1);
+        let response = exchange.send(Method::GET, &url, flavored).await;
         response
             .and_then(|response| response.oauth_token())
-            .map_err(failed)
+            .map_err(|cause| AuthError::Exchange {
+                step: AuthOperation::Metadata(self.account.clone()),
+                cause: Box::new(cause),
+            })
     }
 }

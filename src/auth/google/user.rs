@@ -1,7 +1,6 @@
 //! The credentials of a user, as `gcloud auth application-default login` stores them.
 
 use reqwest::Url;
-use reqwest::header::CONTENT_TYPE;
 
 use super::key::TOKEN_URI;
 use crate::auth::error::{AuthError, AuthOperation};
@@ -21,36 +20,19 @@ pub struct AuthorizedUser {
 impl AuthorizedUser {
     /// Obtains a new token (RFC 6749, section 6).
     pub(crate) async fn issue(&self, exchange: &Exchange) -> Result<IssuedToken, AuthError> {
-        let form = form(&[
+        let fields = [
             ("grant_type", "refresh_token"),
             ("client_id", &self.client_id),
             ("client_secret", self.client_secret.expose()),
             ("refresh_token", self.refresh_token.expose()),
-        ]);
-        let failed = |cause| AuthError::Exchange {
-            step: AuthOperation::User,
-            endpoint: TOKEN_URI.to_owned(),
-            cause,
-        };
+        ];
         let url: Url = TOKEN_URI.parse().map_err(AuthError::Url)?;
-        let request = exchange
-            .client(&url)
-            .post(url)
-            .header(CONTENT_TYPE, FORM)
-            .body(form);
-        let response = Exchange::send(request).await;
+        let response = exchange.post_form(&url, &fields).await;
         response
             .and_then(|response| response.oauth_token())
-            .map_err(failed)
+            .map_err(|cause| AuthError::Exchange {
+                step: AuthOperation::User,
+                cause: Box::new(cause),
+            })
     }
-}
-
-/// The media type of a form.
-pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
-
-/// Encodes a form.
-pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
 }

@@ -7,17 +7,16 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{ACCEPT, HeaderMap};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 use super::federation::{Pool, Provider};
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Forge, ForgeIds, ForgeKind};
-use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::{
-    ConnectionFailure, RetryKind, RetryPolicy, Retryable, WINDOW, bounded_text, read_bounded,
-    retry_after,
+    ErrorResponse, HttpError, HttpErrorKind, RetryKind, RetryPolicy, Retryable, WINDOW,
+    read_bounded,
 };
 use crate::oci::digest::Digest;
 
@@ -156,22 +155,22 @@ impl Setup<'_> {
         };
         let url: Url = format!("https://{host}/{path}")
             .parse()
-            .map_err(|_| ForgeError::NotTold)?;
-        let mut request = client.get(url).header(ACCEPT, "application/json");
+            .map_err(ForgeError::Url)?;
+        let mut request = client.get(url.clone()).header(ACCEPT, "application/json");
         // The token raises the rate limit, and gives access to the job's own private repository.
         if let (ForgeKind::GitHub, Some(token)) = (&forge.kind, &self.request.github_token) {
             request = request.bearer_auth(token.expose());
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| ForgeError::Broken(Box::new(error.without_url())))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = read_bounded(answer, MAX_BODY, WINDOW)
-            .await
-            .map_err(|error| ForgeError::Broken(Box::new(error)))?;
+        let broken = |cause: BoxError| HttpError::broken(Method::GET, url.clone(), cause);
+        let response = request.send().await;
+        let response = response.map_err(|error| broken(error.without_url().into()))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_bounded(response, MAX_BODY, WINDOW).await;
+        let body = body.map_err(|error| broken(error.into()))?;
         if status != StatusCode::OK {
-            return Err(ForgeError::of_answer(status, &headers, &body));
+            let mut refusal = ErrorResponse::parse(status, &headers, &body);
+            refusal.retry_after = refusal.retry_after.or_else(|| limit_reset(&headers));
+            return Err(HttpError::refused(Method::GET, url, refusal).into());
         }
         let ids = match &forge.kind {
             ForgeKind::GitHub => {
@@ -187,128 +186,85 @@ impl Setup<'_> {
                 })
             }
         };
-        ids.map_err(|_| ForgeError::NotTold)
+        ids.map_err(|_| HttpError::protocol(Method::GET, url, "the answer has no ids").into())
     }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The time until GitHub's rate limit is reset. `None` if it is not used up.
+/// <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+fn limit_reset(headers: &HeaderMap) -> Option<Duration> {
+    let number =
+        |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
+    if number("x-ratelimit-remaining") != Some(0) {
+        return None;
+    }
+    let reset = Duration::from_secs(number("x-ratelimit-reset").unwrap_or_default());
+    let at = UNIX_EPOCH.checked_add(reset)?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 /// An error of reading the ids of a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
-    /// The repository does not exist, or is private.
-    #[error("there is no such repository, or it is a private one")]
-    NotThere,
-    /// The rate limit is exceeded.
-    #[error("{status}: too much was asked for{}", sentence(said))]
-    Limited {
-        /// The HTTP status.
-        status: StatusCode,
-        /// The forge's message.
-        said: String,
-        /// The time after which a retry is allowed. `None` if it is unknown.
-        retry_after: Option<Duration>,
-    },
-    /// Another error response.
-    #[error("{status}{}", sentence(said))]
-    Refused {
-        /// The HTTP status.
-        status: StatusCode,
-        /// The forge's message.
-        said: String,
-        /// The time after which a retry is allowed. `None` if it is unknown.
-        retry_after: Option<Duration>,
-    },
-    /// There is no response, or an incomplete one.
-    #[error("there is no answer")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The response does not contain the ids.
-    #[error("the answer does not tell them")]
-    NotTold,
+    /// The request failed.
+    #[error(transparent)]
+    Http(Box<HttpError>),
+    /// The name of the repository makes no URL.
+    #[error("its name makes no URL")]
+    Url(#[source] url::ParseError),
 }
 
-fn sentence(said: &str) -> String {
-    match said {
-        "" => String::new(),
-        said => format!(": {}", sanitize(said)),
+impl From<HttpError> for ForgeError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(Box::new(error))
+    }
+}
+
+/// True if too many requests were sent.
+fn is_limit(response: &ErrorResponse) -> bool {
+    match response.status {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::FORBIDDEN => response.retry_after.is_some() || response.contains("rate limit"),
+        _ => false,
     }
 }
 
 impl ForgeError {
-    /// Classifies an error response.
-    /// <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>
-    fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Body {
-            message: String,
-        }
-        let number =
-            |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
-        let said = serde_json::from_slice(body).map_or(String::new(), |body: Body| body.message);
-        let said = bounded_text(&said);
-        // GitHub sends the time at which the limit is reset.
-        let reset = || {
-            let at = UNIX_EPOCH.checked_add(Duration::from_secs(number("x-ratelimit-reset")?))?;
-            at.duration_since(SystemTime::now()).ok()
-        };
-        let is_used_up = number("x-ratelimit-remaining") == Some(0);
-        let retry_after = retry_after(headers).or_else(|| is_used_up.then(reset)?);
-        let is_limit = is_used_up || retry_after.is_some() || said.contains("rate limit");
-        match status.as_u16() {
-            404 => Self::NotThere,
-            429 => Self::Limited {
-                status,
-                said,
-                retry_after,
-            },
-            403 if is_limit => Self::Limited {
-                status,
-                said,
-                retry_after,
-            },
-            _ => Self::Refused {
-                status,
-                said,
-                retry_after,
-            },
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Limited { retry_after, .. } | Self::Refused { retry_after, .. } => *retry_after,
-            Self::NotThere | Self::Broken(_) | Self::NotTold => None,
-        }
-    }
-
     /// The hints, most useful first.
     pub(super) fn hints(&self, forge: &Forge) -> Vec<String> {
-        let id_hints = configure_ids_hints(forge);
-        let first = match self {
-            Self::NotThere | Self::NotTold => return id_hints,
-            Self::Limited { .. } => match &forge.kind {
-                ForgeKind::GitHub => {
-                    "run this again in an hour, or give `github_token`: with it many more requests \
-                     are allowed"
-                }
-                ForgeKind::GitLab(_) => "run this again in a few minutes",
-            },
-            Self::Refused { status, .. } => match (status.as_u16(), &forge.kind) {
-                (401, ForgeKind::GitHub) => {
-                    "`github_token` is not valid, or no longer: leave it out for a public \
-                     repository, or give another"
-                }
-                (408 | 500.., _) => "the trouble is theirs: run this again in a few minutes",
-                _ => return id_hints,
-            },
-            Self::Broken(cause) => {
-                let host = match &forge.kind {
-                    ForgeKind::GitHub => "api.github.com",
-                    ForgeKind::GitLab(host) => host,
-                };
-                let hint = ConnectionFailure::of(&**cause).hint(host);
-                return [vec![hint], id_hints].concat();
-            }
+        let Self::Http(error) = self else {
+            return Vec::new();
         };
-        [vec![first.to_owned()], id_hints].concat()
+        let first = match (&error.kind, &forge.kind) {
+            (HttpErrorKind::Connection, _) => Some(error.connection_failure().hint(&error.host())),
+            (HttpErrorKind::Response(response), kind) => {
+                refusal_hint(response, kind).map(str::to_owned)
+            }
+            _ => None,
+        };
+        first
+            .into_iter()
+            .chain(configure_ids_hints(forge))
+            .collect()
+    }
+}
+
+fn refusal_hint(response: &ErrorResponse, kind: &ForgeKind) -> Option<&'static str> {
+    match (response.status.as_u16(), kind) {
+        (_, ForgeKind::GitHub) if is_limit(response) => Some(
+            "run this again in an hour, or give `github_token`: with it many more requests are \
+             allowed",
+        ),
+        _ if is_limit(response) => Some("run this again in a few minutes"),
+        (401, ForgeKind::GitHub) => Some(
+            "`github_token` is not valid, or no longer: leave it out for a public repository, or \
+             give another",
+        ),
+        (404, _) => Some("there is no such repository, or it is private"),
+        (408 | 500.., _) => Some("the trouble is theirs: run this again in a few minutes"),
+        _ => None,
     }
 }
 
@@ -340,11 +296,14 @@ fn configure_ids_hints(forge: &Forge) -> Vec<String> {
 impl Retryable for ForgeError {
     fn retry(&self) -> RetryKind {
         match self {
-            Self::Broken(cause) if ConnectionFailure::of(&**cause).is_unreachable() => {
+            Self::Http(error)
+                if error.is_broken() && error.connection_failure().is_unreachable() =>
+            {
                 RetryKind::HostDown
             }
-            _ if self.exit_code() == ExitCode::Temporary => {
-                RetryKind::Transient(self.retry_after())
+            Self::Http(error) if self.exit_code() == ExitCode::Temporary => {
+                let response = error.response();
+                RetryKind::Transient(response.and_then(|response| response.retry_after))
             }
             _ => RetryKind::Never,
         }
@@ -353,15 +312,16 @@ impl Retryable for ForgeError {
 
 impl Diagnostic for ForgeError {
     fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NotThere | Self::NotTold => ExitCode::Usage,
-            Self::Limited { .. } => ExitCode::Temporary,
-            Self::Refused { status, .. } => match status.as_u16() {
-                401 | 403 => ExitCode::Denied,
-                408 | 500.. => ExitCode::Temporary,
-                _ => ExitCode::Failed,
-            },
-            Self::Broken(cause) => ConnectionFailure::of(&**cause).exit_code(),
+        let Self::Http(error) = self else {
+            return ExitCode::Usage;
+        };
+        match &error.kind {
+            HttpErrorKind::Response(response) if is_limit(response) => ExitCode::Temporary,
+            HttpErrorKind::Response(response) if response.status == StatusCode::NOT_FOUND => {
+                ExitCode::Usage
+            }
+            HttpErrorKind::Protocol => ExitCode::Usage,
+            _ => error.exit_code(),
         }
     }
 }
@@ -407,7 +367,10 @@ mod tests {
                 map.insert(*name, value.parse().unwrap());
             }
             let status = StatusCode::from_u16(status).unwrap();
-            ForgeError::of_answer(status, &map, body.as_bytes())
+            let mut refusal = ErrorResponse::parse(status, &map, body.as_bytes());
+            refusal.retry_after = refusal.retry_after.or_else(|| limit_reset(&map));
+            let url = "https://api.github.com/repos/a/b".parse().unwrap();
+            ForgeError::from(HttpError::refused(Method::GET, url, refusal))
         };
         let limit = r#"{"message":"API rate limit exceeded for 192.0.2.1."}"#;
         for (error, code) in [
@@ -432,8 +395,9 @@ mod tests {
         ] {
             assert_eq!(error.exit_code(), code, "{error}");
         }
-        let asked = of(403, &[("retry-after", "60")], "").retry_after();
-        assert_eq!(asked, Some(Duration::from_secs(60)));
+        let asked = of(403, &[("retry-after", "60")], "").retry();
+        let minute = Duration::from_secs(60);
+        assert_eq!(asked, RetryKind::Transient(Some(minute)));
     }
 
     #[test]

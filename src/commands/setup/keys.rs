@@ -166,7 +166,7 @@ impl Setup<'_> {
     /// The error of a key that was not created. Google names a violated policy, but not the limit:
     /// that is recognized by the number of keys.
     async fn key_error(&self, email: &str, error: GoogleError) -> SetupError {
-        let names_cause = !error.violations().is_empty() || error.constraint().is_some();
+        let names_cause = error.has_violations() || error.constraint().is_some();
         if error.code() == Some("FAILED_PRECONDITION") && !names_cause {
             let count = self.keys(email).await.map_or(0, |keys| keys.len());
             if count >= MAX_KEYS {

@@ -1,6 +1,5 @@
 //! The errors of a Docker engine, with their exit codes and hints.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 
@@ -8,9 +7,8 @@ use reqwest::StatusCode;
 
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::{NetworkError, bounded_text, plain_text};
+use crate::http::{ErrorResponse, NetworkError, bounded_text};
 use crate::image::location::EngineAddress;
-use crate::oci::json;
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
@@ -64,24 +62,14 @@ pub enum EngineError {
 pub struct EngineMessage(pub(super) String);
 
 impl EngineError {
-    /// Builds the error for a status other than 200. The body is `{"message":"…"}` from an engine,
-    /// and text from a proxy in front of one.
-    pub(super) fn refused(
-        engine: &EngineAddress,
-        path: &str,
-        status: StatusCode,
-        body: &[u8],
-    ) -> Self {
-        let fields: HashMap<String, String> = json::from_slice(body).unwrap_or_default();
-        let message = fields
-            .get("message")
-            .cloned()
-            .unwrap_or_else(|| plain_text(body));
+    /// Builds the error for a status other than 200.
+    pub(super) fn refused(engine: &EngineAddress, path: &str, response: ErrorResponse) -> Self {
+        let message = Some(response.message).filter(|message| !message.is_empty());
         Self::Refused {
             engine: engine.clone(),
             path: path.to_owned(),
-            status,
-            cause: (!message.is_empty()).then_some(EngineMessage(message)),
+            status: response.status,
+            cause: message.map(EngineMessage),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::open::Archive;
 use super::spool::ChunkReader;
 use super::{Source, SourceError};
 use crate::diagnostics::nearest::nearest;
-use crate::http::{Network, read_bounded, send_logged};
+use crate::http::{ErrorResponse, Network, read_bounded, send_logged};
 use crate::image::location::{ArchiveKind, DaemonImage, EngineAddress};
 use crate::oci::json;
 pub use error::EngineError;
@@ -131,12 +131,13 @@ impl Engine {
         let url = format!("{}{path}", self.root);
         let response = within(limit, send_logged(self.http.get(&url), &url)).await;
         let response = response.map_err(|cause| self.no_answer(cause))?;
-        let status = response.status();
-        if status == StatusCode::OK {
+        if response.status() == StatusCode::OK {
             return Ok(response);
         }
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = self.read(response).await.unwrap_or_default();
-        Err(EngineError::refused(&self.address, path, status, &body))
+        let refusal = ErrorResponse::parse(status, &headers, &body);
+        Err(EngineError::refused(&self.address, path, refusal))
     }
 
     async fn read(&self, response: Response) -> Result<Bytes, Cause> {

@@ -99,8 +99,7 @@ impl Realms {
         }
         let own = endpoint.url(url.scheme());
         let is_own = url.host() == own.host() && url.port() == own.port();
-        let other_host =
-            crate::diagnostics::sanitize::sanitize(&crate::registry::hints::host(&url));
+        let other_host = crate::diagnostics::sanitize::sanitize(&crate::http::host(&url));
         if url.scheme() != "https" && (self.is_https || !(is_own || self.may_use_plain_http(&url)))
         {
             return Err(format!(
@@ -121,7 +120,7 @@ impl Realms {
 
     /// True if `insecure_registries` names this host and port.
     fn may_use_plain_http(&self, url: &Url) -> bool {
-        let host = crate::registry::hints::host(url);
+        let host = crate::http::host(url);
         url.scheme() == "http"
             && self
                 .insecure_registries

@@ -26,7 +26,7 @@ use crate::diagnostics::secret::{Secret, redact};
 use crate::http::{PAGE, RateLimiter, is_page};
 use crate::oci::json;
 use crate::oci::reference::Endpoint;
-use crate::registry::error::{MAX_ERROR_BODY, RegistryError};
+use crate::registry::error::RegistryError;
 use crate::registry::hints::{Presented, Requester};
 use crate::registry::http::read_bounded;
 use crate::registry::transport::{RegistryRequest, Transport};
@@ -310,7 +310,7 @@ impl TokenCache {
             .get_or_try_init(|| async {
                 let token = self.exchange(&scope).await?;
                 self.remember(&token.authorization);
-                Ok(token)
+                Ok::<_, RegistryError>(token)
             })
             .await?;
         Ok(token.authorization.clone())
@@ -419,17 +419,12 @@ impl TokenCache {
         scope: &Scope,
         presented: Presented,
     ) -> Result<Vec<u8>, RegistryError> {
-        let status = response.status();
-        if status != StatusCode::OK {
-            let (headers, at) = (response.headers().clone(), response.url().clone());
-            let body = read_bounded(response, MAX_ERROR_BODY, self.stall_timeout)
-                .await
-                .unwrap_or_default();
-            let body = self.without_secrets(&body);
-            return Err(RegistryError::from_response(method, url, status, &body)
-                .with_headers(&headers)
-                .at(&at)
-                .of(self.requester(scope.access, presented, &scope.repository)));
+        if response.status() != StatusCode::OK {
+            let requester = self.requester(scope.access, presented, &scope.repository);
+            let clean = |body: &[u8]| self.without_secrets(body);
+            let refused =
+                RegistryError::of_response(method, url, response, self.stall_timeout, clean);
+            return Err(refused.await.of(requester));
         }
         let body = read_bounded(response, MAX_TOKEN_BODY, self.stall_timeout).await;
         body.map(Into::into)

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-
-use super::{Contact, Kind, RegistryError};
+use super::RegistryError;
 use crate::auth::AuthError;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::{ConnectionFailure, RetryKind, Retryable};
+use crate::http::{ConnectionFailure, ErrorResponse, HttpErrorKind, RetryKind, Retryable};
 use crate::oci::manifest::ManifestError;
-use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, hints_for, host};
+use crate::registry::hints::{NO_REGISTRY, PULL_LIMIT, Refusal, hints_for};
 use crate::registry::upload::LocationError;
 
 /// The error codes of temporary refusals, whatever their status: a quota, and an expired upload
@@ -38,23 +36,19 @@ impl RegistryError {
 
     /// True if a manifest was refused for its content, and not for what it names or for its tag.
     pub(crate) fn refuses_manifest(&self) -> bool {
-        let Kind::Status {
-            status, message, ..
-        } = &*self.kind
-        else {
+        let Some(response) = self.http.response() else {
             return false;
         };
-        let contains = |word: &str| message.as_ref().is_some_and(|text| text.contains(word));
         let code = self.code();
-        *self.method == reqwest::Method::PUT
-            && self.url.path().contains("/manifests/")
-            && match status.as_u16() {
+        self.http.method == reqwest::Method::PUT
+            && self.http.url.path().contains("/manifests/")
+            && match response.status.as_u16() {
                 415 => true,
                 400 | 406 | 422 => {
                     matches!(
                         code,
                         None | Some("MANIFEST_INVALID" | "UNSUPPORTED" | "UNKNOWN")
-                    ) && !contains("immutab")
+                    ) && !response.contains("immutab")
                 }
                 _ => false,
             }
@@ -62,89 +56,121 @@ impl RegistryError {
 
     /// The error of the source registry, if the upload failed because reading from it did.
     fn source_error(&self) -> Option<&Self> {
-        let cause = self.cause.as_ref()?.downcast_ref::<std::io::Error>()?;
+        let cause = self.http.cause::<std::io::Error>()?;
         cause.get_ref()?.downcast_ref()
     }
 
-    pub(super) fn connection_failure(&self) -> ConnectionFailure {
-        match (&*self.kind, &self.cause) {
-            (Kind::Auth(_), _) => self
-                .auth_error()
-                .and_then(AuthError::connection_failure)
-                .unwrap_or(ConnectionFailure::Broken),
-            (_, Some(cause)) => ConnectionFailure::of(&**cause),
-            (_, None) => ConnectionFailure::Broken,
-        }
-    }
-
-    fn is_of_schema_1(&self) -> bool {
-        matches!(self.manifest_error(), Some(ManifestError::Schema1))
+    fn auth_error(&self) -> Option<&AuthError> {
+        self.http.cause()
     }
 
     fn manifest_error(&self) -> Option<&ManifestError> {
-        self.cause.as_ref()?.downcast_ref()
+        self.http.cause()
     }
 
-    fn is_without_tls(&self) -> bool {
-        let cause = self.cause.as_ref().and_then(|cause| cause.downcast_ref());
-        matches!(cause, Some(LocationError::WithoutTls(_)))
+    pub(super) fn connection_failure(&self) -> ConnectionFailure {
+        match self.auth_error() {
+            Some(error) => error
+                .connection_failure()
+                .unwrap_or(ConnectionFailure::Broken),
+            None => self.http.connection_failure(),
+        }
     }
 
-    fn auth_error(&self) -> Option<&AuthError> {
-        self.cause.as_ref()?.downcast_ref()
+    /// Whether a retry of a refused request helps.
+    fn retry_refused(&self, response: &ErrorResponse) -> RetryKind {
+        let retry_after = response.retry_after;
+        match self.code() {
+            _ if self.can_repeat_now => RetryKind::Reauthenticate,
+            // The same bytes would be refused again, because the missing blob must be uploaded
+            // first.
+            _ if self.is_incomplete() => RetryKind::Never,
+            // The bytes were correct when they were read, so they may have been changed in transit.
+            Some("DIGEST_INVALID") => RetryKind::Limited,
+            // Docker Hub counts pulls over hours.
+            _ if response.contains(PULL_LIMIT) => RetryKind::Never,
+            Some("TOOMANYREQUESTS") => RetryKind::RateLimited(retry_after),
+            _ if response.status.as_u16() == 429 => RetryKind::RateLimited(retry_after),
+            _ if self.exit_code() == ExitCode::Temporary => RetryKind::Transient(retry_after),
+            _ => RetryKind::Never,
+        }
+    }
+
+    /// Whether a retry helps after a request, or the exchange for its token, got no answer.
+    fn retry_unanswered(&self) -> RetryKind {
+        let failure = self.connection_failure();
+        match &self.http.kind {
+            _ if failure.is_unreachable() && self.is_first_contact => RetryKind::NeverReached,
+            _ if failure.is_unreachable() => RetryKind::HostDown,
+            // A byte may have been changed in transit.
+            HttpErrorKind::Connection if failure == ConnectionFailure::NoHttp => RetryKind::Limited,
+            _ if self.exit_code() == ExitCode::Temporary => {
+                RetryKind::Transient(self.auth_error().and_then(AuthError::retry_after))
+            }
+            _ => RetryKind::Never,
+        }
+    }
+
+    fn refusal_hints(&self, response: &ErrorResponse) -> Vec<String> {
+        let refusal = Refusal {
+            url: &self.http.url,
+            status: response.status.as_u16(),
+            code: response.code.as_deref().unwrap_or_default(),
+            message: &response.message,
+            media_type: self.media_type.as_deref(),
+            redirected_to: self.http.redirected_to.as_deref(),
+        };
+        let mut hints = hints_for(refusal, self.requester.as_deref());
+        if let Some(asked) = response.retry_after {
+            let seconds = asked.as_secs();
+            hints.insert(0, format!("the registry asks to be left alone for {seconds} s; `retry_timeout` says how long is waited"));
+        }
+        hints
+    }
+
+    fn connection_hints(&self) -> Vec<String> {
+        let (failure, host) = (self.connection_failure(), self.http.host());
+        match &self.http.redirected_to {
+            Some(other) => vec![
+                failure.hint(other),
+                format!(
+                    "`{host}` keeps its blobs at `{other}`, which has to be reached from here too"
+                ),
+            ],
+            None => vec![failure.hint(&host)],
+        }
+    }
+
+    /// The hint for a response that is not the requested document.
+    fn document_hint(&self) -> String {
+        if let Some(LocationError::WithoutTls(_)) = self.http.cause() {
+            return format!(
+                "`{}` is spoken to by TLS: the proxy in front of it has to hand on \
+                 `X-Forwarded-Proto: https` and the host that was asked for",
+                self.http.host()
+            );
+        }
+        match self.manifest_error() {
+            Some(ManifestError::Schema1) => {
+                "pull the image with a current Docker and push it there again, or copy it with \
+                 `skopeo copy --format v2s2`"
+                    .to_owned()
+            }
+            Some(error) if error.is_another_document() => {
+                error.hint().unwrap_or(NO_IMAGE).to_owned()
+            }
+            _ => NO_REGISTRY.to_owned(),
+        }
     }
 }
 
 impl Retryable for RegistryError {
     fn retry(&self) -> RetryKind {
-        match &*self.kind {
-            Kind::Status {
-                can_repeat_now: true,
-                ..
-            } => RetryKind::Reauthenticate,
-            // The same bytes would be refused again, because the missing blob must be uploaded
-            // first.
-            Kind::Status { .. } if self.is_incomplete() => RetryKind::Never,
-            // The bytes were correct when they were read, so they may have been changed in transit.
-            Kind::Status { .. } if self.code() == Some("DIGEST_INVALID") => RetryKind::Limited,
-            // Docker Hub counts pulls over hours.
-            Kind::Status {
-                message: Some(message),
-                ..
-            } if message.contains(PULL_LIMIT) => RetryKind::Never,
-            Kind::Status {
-                status,
-                retry_after,
-                ..
-            } if *status == StatusCode::TOO_MANY_REQUESTS
-                || self.code() == Some("TOOMANYREQUESTS") =>
-            {
-                RetryKind::RateLimited(*retry_after)
-            }
-            Kind::Status { retry_after, .. } if self.exit_code() == ExitCode::Temporary => {
-                RetryKind::Transient(*retry_after)
-            }
-            Kind::Connection(contact) | Kind::Auth(contact)
-                if self.connection_failure().is_unreachable() =>
-            {
-                match contact {
-                    Contact::Established => RetryKind::HostDown,
-                    Contact::First => RetryKind::NeverReached,
-                }
-            }
-            // A byte may have been changed in transit.
-            Kind::Connection(_) if self.connection_failure() == ConnectionFailure::NoHttp => {
-                RetryKind::Limited
-            }
-            Kind::Connection(_) | Kind::Auth(_) if self.exit_code() == ExitCode::Temporary => {
-                RetryKind::Transient(self.auth_error().and_then(AuthError::retry_after))
-            }
-            Kind::Corrupt => RetryKind::Limited,
-            Kind::Status { .. }
-            | Kind::Connection(_)
-            | Kind::Auth(_)
-            | Kind::Protocol
-            | Kind::Source => RetryKind::Never,
+        match &self.http.kind {
+            HttpErrorKind::Response(response) => self.retry_refused(response),
+            HttpErrorKind::Connection | HttpErrorKind::Auth => self.retry_unanswered(),
+            HttpErrorKind::Corrupt => RetryKind::Limited,
+            HttpErrorKind::Protocol | HttpErrorKind::Source => RetryKind::Never,
         }
     }
 
@@ -156,16 +182,16 @@ impl Retryable for RegistryError {
 
 impl Diagnostic for RegistryError {
     fn diagnostic_source(&self) -> Option<&dyn Diagnostic> {
-        match &*self.kind {
-            Kind::Auth(_) => self.auth_error().map(|error| error as &dyn Diagnostic),
-            Kind::Source => self.source_error().map(|error| error as &dyn Diagnostic),
-            Kind::Status { .. } | Kind::Connection(_) | Kind::Protocol | Kind::Corrupt => None,
+        match self.http.kind {
+            HttpErrorKind::Auth => self.auth_error().map(|error| error as &dyn Diagnostic),
+            HttpErrorKind::Source => self.source_error().map(|error| error as &dyn Diagnostic),
+            _ => None,
         }
     }
 
     fn exit_code(&self) -> ExitCode {
-        match &*self.kind {
-            Kind::Status { status, code, .. } => match (status.as_u16(), code.as_deref()) {
+        match &self.http.kind {
+            HttpErrorKind::Response(response) => match (response.status.as_u16(), self.code()) {
                 (401 | 403, _) => ExitCode::Denied,
                 (408 | 429 | 500.., _) => ExitCode::Temporary,
                 (_, Some(code)) if TEMPORARY_CODES.contains(&code) => ExitCode::Temporary,
@@ -175,65 +201,18 @@ impl Diagnostic for RegistryError {
                 _ if self.is_incomplete() => ExitCode::Temporary,
                 _ => ExitCode::Failed,
             },
-            Kind::Connection(_) => self.connection_failure().exit_code(),
-            Kind::Auth(_) | Kind::Source => self.source_exit_code(),
-            Kind::Protocol | Kind::Corrupt => ExitCode::Failed,
+            HttpErrorKind::Auth | HttpErrorKind::Source => self.source_exit_code(),
+            _ => self.http.exit_code(),
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match &*self.kind {
-            Kind::Status {
-                status,
-                code,
-                message,
-                retry_after,
-                ..
-            } => {
-                let refusal = Refusal {
-                    url: &self.url,
-                    status: status.as_u16(),
-                    code: code.as_deref().unwrap_or_default(),
-                    message: message.as_deref().unwrap_or_default(),
-                    media_type: self.media_type.as_deref(),
-                    redirected_to: self.redirected_to.as_deref(),
-                };
-                let mut hints = hints_for(refusal, self.requester.as_deref());
-                if let Some(asked) = retry_after {
-                    let seconds = asked.as_secs();
-                    hints.insert(0, format!("the registry asks to be left alone for {seconds} s; `retry_timeout` says how long is waited"));
-                }
-                hints
-            }
-            Kind::Connection(_) => match &self.redirected_to {
-                Some(other) => vec![
-                    self.connection_failure().hint(other),
-                    format!(
-                        "`{}` keeps its blobs at `{other}`, which has to be reached from here too",
-                        host(&self.url)
-                    ),
-                ],
-                None => vec![self.connection_failure().hint(&host(&self.url))],
-            },
-            Kind::Auth(_) => self.source_hints(),
-            Kind::Protocol if self.is_of_schema_1() => vec![
-                "pull the image with a current Docker and push it there again, or copy it with \
-                 `skopeo copy --format v2s2`"
-                    .to_owned(),
-            ],
-            Kind::Protocol if self.is_without_tls() => vec![format!(
-                "`{}` is spoken to by TLS: the proxy in front of it has to hand on \
-                 `X-Forwarded-Proto: https` and the host that was asked for",
-                host(&self.url)
-            )],
-            Kind::Protocol | Kind::Corrupt => {
-                let manifest = self.manifest_error();
-                match manifest.filter(|error| error.is_another_document()) {
-                    Some(error) => vec![error.hint().unwrap_or(NO_IMAGE).to_owned()],
-                    None => vec![NO_REGISTRY.to_owned()],
-                }
-            }
-            Kind::Source => match self.diagnostic_source() {
+        match &self.http.kind {
+            HttpErrorKind::Response(response) => self.refusal_hints(response),
+            HttpErrorKind::Connection => self.connection_hints(),
+            HttpErrorKind::Auth => self.source_hints(),
+            HttpErrorKind::Protocol | HttpErrorKind::Corrupt => vec![self.document_hint()],
+            HttpErrorKind::Source => match self.diagnostic_source() {
                 Some(error) => error.hints(),
                 None => vec![
                     "another process may have changed the file: push it when it is done".to_owned(),
@@ -245,21 +224,20 @@ impl Diagnostic for RegistryError {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::Method;
+    use reqwest::header::HeaderMap;
+    use reqwest::{Method, StatusCode};
 
     use super::*;
-    use crate::auth::{AuthOperation, ExchangeError};
+    use crate::auth::AuthOperation;
+    use crate::http::HttpError;
 
     #[test]
     fn statuses_map_to_the_exit_codes_ci_systems_retry() {
         let exit = |status: u16, body: &[u8]| {
-            RegistryError::from_response(
-                Method::GET,
-                "https://gcr.io/v2/".parse().unwrap(),
-                StatusCode::from_u16(status).unwrap(),
-                body,
-            )
-            .exit_code()
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = ErrorResponse::parse(status, &HeaderMap::new(), body);
+            let url = "https://gcr.io/v2/".parse().unwrap();
+            RegistryError::refused(Method::GET, url, response).exit_code()
         };
         for status in [401, 403] {
             assert_eq!(exit(status, b""), ExitCode::Denied);
@@ -276,10 +254,10 @@ mod tests {
     fn never_reached_token_endpoint_may_not_exist() {
         let failed = |words: &'static str| {
             let url = "https://gcr.io/v2/token".parse().unwrap();
+            let token_url = "https://oauth2.googleapis.com/token".parse().unwrap();
             let cause = AuthError::Exchange {
                 step: AuthOperation::User,
-                endpoint: "https://oauth2.googleapis.com/token".to_owned(),
-                cause: ExchangeError::Connection(words.into()),
+                cause: Box::new(HttpError::broken(Method::POST, token_url, words)),
             };
             RegistryError::auth_failed(Method::GET, url, cause)
         };

@@ -104,8 +104,9 @@ fn missing_account_error_lists_existing_accounts() {
     refuse(&google, RequestKind::Api, 404, &body.to_string());
     insta::assert_snapshot!(error_text(&google, keyless(&google, &provider, Some(account)), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not act as `ci@shop.example.com.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@shop.example.com.iam.gserviceaccount.com:generateAccessToken
-      caused by: 404 NOT_FOUND: Not found; Gaia id not found for email ci@shop.example.com.iam.gserviceaccount.com
+      caused by: could not act as `ci@shop.example.com.iam.gserviceaccount.com`
+      caused by: POST https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@shop.example.com.iam.gserviceaccount.com:generateAccessToken: 404 NOT_FOUND
+      caused by: Not found; Gaia id not found for email ci@shop.example.com.iam.gserviceaccount.com
 
     hint: there is no service account `ci@shop.example.com.iam.gserviceaccount.com`: it is misspelt, in another project, or deleted; `gcloud iam service-accounts list --project=example.com:shop` lists those that there are
     ");
@@ -161,8 +162,9 @@ fn refused_key_fails_at_once_with_status_and_message() {
     };
     insta::assert_snapshot!(refused(403, "<html>blocked by policy</html>"), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: the answer is 403 Forbidden
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 403 Forbidden
+      caused by: the answer is a web page
 
     hint: check that no proxy or firewall refuses `oauth2.googleapis.com`: this is not how Google answers
     ");
@@ -173,8 +175,9 @@ fn refused_key_fails_at_once_with_status_and_message() {
     }});
     insta::assert_snapshot!(refused(403, &body.to_string()), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: 403 PERMISSION_DENIED: Request is prohibited by organization policy.
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 403 PERMISSION_DENIED
+      caused by: Request is prohibited by organization policy.
     ");
     let requests = google.standin.requests();
     let requests = requests
@@ -204,10 +207,7 @@ fn transient_refusal_is_retried_whatever_its_code() {
         refuse(&google, RequestKind::OAuthToken, code, &body.to_string());
         let run = || push(&google).set("credentials_json", &google.key);
         let message = error_text(&google, run(), 4);
-        assert!(
-            message.contains(&format!("caused by: {code} ")),
-            "{message}"
-        );
+        assert!(message.contains(&format!("/token: {code} ")), "{message}");
         assert!(
             message.contains("run this again in a few minutes"),
             "{message}"
@@ -303,18 +303,20 @@ fn metadata_refusal_text(code: u16, body: &str) -> String {
 #[test]
 fn metadata_server_error_is_shown_with_the_fix() {
     insta::assert_snapshot!(metadata_refusal_text(403, "Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry.\nThis error could be caused by a missing IAM policy binding on the target IAM service account."), @"
-error: could not sign in to `gcr.io`
-  caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token
-  caused by: 403 Forbidden: Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry. This error could be caused by a missing IAM policy binding on the target IAM service account.
+    error: could not sign in to `gcr.io`
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: GET http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token: 403 Forbidden
+      caused by: Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry. This error could be caused by a missing IAM policy binding on the target IAM service account.
 
-hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=889403714106`; where it was enabled just now, it takes a few minutes to be known everywhere
-hint: let the pod's Kubernetes service account act as it: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]' --condition=None`
-hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
-");
+    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=889403714106`; where it was enabled just now, it takes a few minutes to be known everywhere
+    hint: let the pod's Kubernetes service account act as it: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]' --condition=None`
+    hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
+    ");
     insta::assert_snapshot!(metadata_refusal_text(404, "Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com\n"), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token
-      caused by: 404 Not Found: Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: GET http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token: 404 Not Found
+      caused by: Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com
 
     hint: there is no service account `ci@acme.iam.gserviceaccount.com`: it is misspelt, in another project, or deleted; `gcloud iam service-accounts list --project=acme` lists those that there are
     hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`

@@ -127,8 +127,9 @@ fn missing_provider_error_shows_how_to_list_them() {
     let run = in_github_job(&google, run, "acme/shop");
     insta::assert_snapshot!(error_text(&google, run, 3), @r#"
     error: could not sign in to `gcr.io`
-      caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
-      caused by: invalid_target: The target service indicated by the "audience" parameters is invalid. This might either be because the pool or provider is disabled or deleted or because it doesn't exist.
+      caused by: could not trade the OIDC token for an access token
+      caused by: POST https://sts.googleapis.com/v1/token: 400 invalid_target
+      caused by: The target service indicated by the "audience" parameters is invalid. This might either be because the pool or provider is disabled or deleted or because it doesn't exist.
 
     hint: there is no such provider, or it is disabled; `workload_identity_provider` is `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`, with the project's number, not its id; see whether it is there with `gcloud iam workload-identity-pools providers describe gitlab --workload-identity-pool=ci --location=global --project=123456789012 --format='value(state)'`
     hint: a provider that was just made may take five minutes to be known everywhere
@@ -143,8 +144,9 @@ fn condition_refusal_shows_the_claims_of_the_token() {
     let run = in_github_job(&google, run, "acme/other");
     insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
-      caused by: unauthorized_client: The given credential is rejected by the attribute condition.
+      caused by: could not trade the OIDC token for an access token
+      caused by: POST https://sts.googleapis.com/v1/token: 400 unauthorized_client
+      caused by: The given credential is rejected by the attribute condition.
 
     hint: the provider's condition refuses this token: its subject is `repo:acme/other:ref:refs/heads/main`, its repository `acme/other`; see the condition with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(attributeCondition)'`
     hint: a condition on `assertion.sub` fails where a repository was made or renamed after GitHub changed that claim: compare `assertion.repository_id` instead
@@ -169,16 +171,18 @@ fn token_of_another_audience_or_issuer_is_reported() {
         if issuer == github {
             insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
-              caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
-              caused by: invalid_grant: The audience in ID Token [https://github.com/acme] does not match the expected audience.
+              caused by: could not trade the OIDC token for an access token
+              caused by: POST https://sts.googleapis.com/v1/token: 400 invalid_grant
+              caused by: The audience in ID Token [https://github.com/acme] does not match the expected audience.
 
             hint: the token is for `https://github.com/acme`: let the CI make it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, or have the provider allow it: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`, where the list replaces the one that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` shows
             ");
         } else {
             insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
-              caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
-              caused by: invalid_grant: The issuer in ID Token https://gitlab.com does not match the expected ones: https://token.actions.githubusercontent.com
+              caused by: could not trade the OIDC token for an access token
+              caused by: POST https://sts.googleapis.com/v1/token: 400 invalid_grant
+              caused by: The issuer in ID Token https://gitlab.com does not match the expected ones: https://token.actions.githubusercontent.com
 
             hint: the token is `https://gitlab.com`'s, and the provider takes another's: see whose with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.issuerUri)'`
             ");
@@ -198,8 +202,9 @@ fn forbidden_impersonation_is_reported_with_its_binding() {
     };
     insta::assert_snapshot!(error_text(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
-      caused by: 403 PERMISSION_DENIED: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
+      caused by: could not act as `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken: 403 PERMISSION_DENIED
+      caused by: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
 
     hint: let it act as the account: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --condition=None`, which takes effect only where the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows what it maps; it takes effect within minutes
     hint: check that the account is there: `gcloud iam service-accounts describe ci@acme.iam.gserviceaccount.com`; or leave `service_account` out and give the roles to the identity itself
@@ -210,8 +215,9 @@ fn forbidden_impersonation_is_reported_with_its_binding() {
     });
     insta::assert_snapshot!(error_text(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not act as `ci@acme.iam.gserviceaccount.com` at https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken
-      caused by: 403 PERMISSION_DENIED: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
+      caused by: could not act as `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken: 403 PERMISSION_DENIED
+      caused by: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
     hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=123456789012`; where it was enabled just now, it takes a few minutes to be known everywhere
     ");
@@ -246,8 +252,9 @@ fn job_without_oidc_permission_is_reported() {
         .variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "no-token-of-this-job");
     insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an OIDC token from https://pipelines.actions.githubusercontent.com/abc/00000000/_apis/distributedtask/idtoken
-      caused by: 401 Unauthorized: The job is not known, or has ended.
+      caused by: could not get an OIDC token
+      caused by: GET https://pipelines.actions.githubusercontent.com/abc/00000000/_apis/distributedtask/idtoken: 401 Unauthorized
+      caused by: The job is not known, or has ended.
 
     hint: on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as the job runs
     ");
@@ -261,8 +268,9 @@ fn revoked_login_is_reported() {
     let run = push(&google).set("credentials_json", login.to_string());
     insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for the user of the login from https://oauth2.googleapis.com/token
-      caused by: invalid_grant: Token has been expired or revoked.
+      caused by: could not get an access token for the user of the login
+      caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
+      caused by: Token has been expired or revoked.
 
     hint: log in again: `gcloud auth application-default login`; for a pipeline use a service account, for a person's login may end at any time
     ");
@@ -277,9 +285,10 @@ fn google_server_error_is_not_blamed_on_the_user() {
     let run = in_github_job(&google, run, "acme/shop");
     insta::assert_snapshot!(error_text(&google, run, 4), @"
     error: could not sign in to `gcr.io`
-      caused by: could not trade the OIDC token for an access token at https://sts.googleapis.com/v1/token
-      caused by: the answer is 503 Service Unavailable
+      caused by: could not trade the OIDC token for an access token
+      caused by: POST https://sts.googleapis.com/v1/token: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
 
-    hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
+    hint: the trouble is not ours: run this again in a few minutes
     ");
 }

@@ -138,8 +138,9 @@ fn deleted_key_error_quotes_google() {
     google.standin.delete_keys(ACCOUNT);
     insta::assert_snapshot!(refused(&google, push(&google), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: invalid_grant: Invalid JWT Signature.
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
+      caused by: Invalid JWT Signature.
 
     hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
     ");
@@ -151,8 +152,9 @@ fn disabled_account_error_quotes_google() {
     google.standin.disable_account(ACCOUNT);
     insta::assert_snapshot!(refused(&google, push(&google), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: invalid_grant: Invalid grant: account not found
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
+      caused by: Invalid grant: account not found
 
     hint: the account was deleted or disabled; where it is disabled, `gcloud iam service-accounts enable ci@acme.iam.gserviceaccount.com` brings it back
     ");

@@ -109,8 +109,8 @@ fn proxy_that_refuses_connect_is_reported() {
         .fault(Fault::always(RequestKind::Connect, refusing).at("oauth2.googleapis.com"));
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 4), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: the connection failed
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token
       caused by: tunnel error: unsuccessful
 
     hint: the proxy in `HTTPS_PROXY` does not connect to `oauth2.googleapis.com`: have it allowed there, or name the host in `NO_PROXY`
@@ -227,7 +227,8 @@ fn captive_page_for_google_registry_is_reported() {
             "),
             RequestKind::OAuthToken => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
-              caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
+              caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+              caused by: POST https://oauth2.googleapis.com/token
               caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
 
             hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place

@@ -264,10 +264,11 @@ fn registry_out_of_order_is_retryable() {
         .fault(Fault::always(RequestKind::OAuthToken, down.clone()));
     insta::assert_snapshot!(refused(&google, push(&google, oci(), PKG_DEV), 4), @"
     error: could not sign in to `us-docker.pkg.dev`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: the answer is 503 Service Unavailable
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 503 UNAVAILABLE
+      caused by: The service is currently unavailable.
 
-    hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
+    hint: the trouble is not ours: run this again in a few minutes
     ");
     google.standin.clear_faults();
     google

@@ -173,8 +173,9 @@ fn key_refused_everywhere_is_reported_once() {
     assert!(google.is_untouched());
     insta::assert_snapshot!(outcome.error(), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com` from https://oauth2.googleapis.com/token
-      caused by: invalid_grant: Invalid JWT Signature.
+      caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
+      caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
+      caused by: Invalid JWT Signature.
 
     hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
 

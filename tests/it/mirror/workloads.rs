@@ -341,11 +341,11 @@ fn empty_or_unreachable_cluster_is_no_success() {
         .set("kubeconfig", access)
         .fails_with(4);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not list the `pods` at https://127.0.0.1:[PORT]
-      caused by: there is no answer
+    error: could not list the `pods`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/pods
       caused by: Connection refused (os error 111)
 
-    hint: check that https://127.0.0.1:[PORT] can be reached from here: an API server is often open to its own network alone
+    hint: check that `127.0.0.1:[PORT]` can be reached from here: an API server is often open to its own network alone
     ");
 }
 

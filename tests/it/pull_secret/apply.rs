@@ -337,8 +337,9 @@ fn nothing_is_deleted_unless_it_can_be_recreated() {
         .set("pull_secret_replace", "true")
         .fails_with(3);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not create the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: `create` of `secrets` is not allowed
+    error: could not create the Secret `gcr-pull` in `shop`
+      caused by: POST https://127.0.0.1:[PORT]/apis/authorization.k8s.io/v1/selfsubjectaccessreviews: 403 Forbidden
+      caused by: `create` of `secrets` is not allowed
 
     hint: it may not `create` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --user=USER --namespace=shop`

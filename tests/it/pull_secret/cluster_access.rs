@@ -329,7 +329,7 @@ fn client_certificate_is_presented_on_request() {
     );
     let outcome = apply(&google).set("kubeconfig", config("{}")).run();
     assert!(
-        outcome.stderr.contains("there is no answer"),
+        outcome.stderr.contains("in the user of the kubeconfig"),
         "{}",
         outcome.stderr
     );
@@ -409,8 +409,8 @@ fn untrusted_cluster_certificate_is_refused() {
     let config = with(&google.standin, &server, "{}");
     let outcome = apply(&google).set("kubeconfig", config).fails_with(1);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
-      caused by: there is no answer
+    error: could not read the Secret `gcr-pull` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull
       caused by: invalid peer certificate: BadSignature
 
     hint: give the cluster's own certificate authority in the kubeconfig (`certificate-authority-data`), or in `ca_certificates`

@@ -51,14 +51,16 @@ fn missing_verb_is_reported_with_its_role() {
         .set("pull_secret_namespaces", "shop")
         .fails_with(3);
     insta::assert_snapshot!(refused(&google, &outcome), @r#"
-    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: secrets "gcr-pull" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "secrets" in API group "" in the namespace "shop"
+    error: could not read the Secret `gcr-pull` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull: 403 Forbidden
+      caused by: secrets "gcr-pull" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "secrets" in API group "" in the namespace "shop"
 
     hint: it may not `get` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --serviceaccount=ci:deployer --namespace=shop`
 
-    error: could not read the service account `default` in `shop` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "serviceaccounts" in API group "" in the namespace "shop"
+    error: could not read the service account `default` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/serviceaccounts/default: 403 Forbidden
+      caused by: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "serviceaccounts" in API group "" in the namespace "shop"
 
     hint: it may not `get` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=shop`
@@ -76,8 +78,9 @@ fn missing_verb_is_reported_with_its_role() {
     cluster.allow(user, Rule::of("staging", "serviceaccounts", &["get"]));
     let outcome = apply(&google, &config).fails_with(3);
     insta::assert_snapshot!(refused(&google, &outcome), @r#"
-    error: could not change the service account `default` in `staging` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot patch resource "serviceaccounts" in API group "" in the namespace "staging"
+    error: could not change the service account `default` in `staging`
+      caused by: PATCH https://127.0.0.1:[PORT]/api/v1/namespaces/staging/serviceaccounts/default: 403 Forbidden
+      caused by: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot patch resource "serviceaccounts" in API group "" in the namespace "staging"
 
     hint: it may not `patch` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=staging`
     hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=staging`
@@ -96,8 +99,9 @@ fn hint_names_the_verb_that_the_cluster_refuses() {
         .fails_with(3);
     // A new Secret is applied with a PATCH, for which the cluster wants `create` too.
     insta::assert_snapshot!(refused(&google, &outcome), @r#"
-    error: could not apply the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: secrets "gcr-pull" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"
+    error: could not apply the Secret `gcr-pull` in `shop`
+      caused by: PATCH https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull: 403 Forbidden
+      caused by: secrets "gcr-pull" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"
 
     hint: it may not `create` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --user='jane' --namespace=shop`
@@ -119,8 +123,9 @@ fn forbidden_namespace_is_reported_with_its_cluster_role() {
         .set("pull_secret_create_namespace", "true")
         .fails_with(3);
     insta::assert_snapshot!(refused(&google, &outcome), @r#"
-    error: could not create the namespace `new` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: namespaces is forbidden: User "jane" cannot create resource "namespaces" in API group "" at the cluster scope
+    error: could not create the namespace `new`
+      caused by: POST https://127.0.0.1:[PORT]/api/v1/namespaces: 403 Forbidden
+      caused by: namespaces is forbidden: User "jane" cannot create resource "namespaces" in API group "" at the cluster scope
 
     hint: it may not `create` `namespaces`; let it with a ClusterRole that allows `create`: `kubectl create clusterrole gcr-push-namespaces --verb=create --resource=namespaces`
     hint: and bind it: `kubectl create clusterrolebinding gcr-push-namespaces --clusterrole=gcr-push-namespaces --user='jane'`
@@ -145,8 +150,9 @@ fn all_missing_permissions_are_reported_at_once() {
 
     hint: create it with `kubectl create namespace nowhere`, or set `pull_secret_create_namespace: true`
 
-    error: could not apply the Secret `gcr-pull` in `staging` at https://127.0.0.1:[PORT]
-      caused by: 403 Forbidden: secrets "gcr-pull" is forbidden: unable to create new content in namespace staging because it is being terminated
+    error: could not apply the Secret `gcr-pull` in `staging`
+      caused by: PATCH https://127.0.0.1:[PORT]/api/v1/namespaces/staging/secrets/gcr-pull: 403 Forbidden
+      caused by: secrets "gcr-pull" is forbidden: unable to create new content in namespace staging because it is being terminated
 
     hint: wait until the namespace is gone, and create it again
 
@@ -168,8 +174,9 @@ fn secrets_written_before_a_failure_are_listed() {
     let outcome = apply(&google, &config).fails_with(4);
     insta::assert_snapshot!(outcome.error(), @"
     error: the pull secret is applied in part only
-      caused by: could not read the service account `default` in `shop` at https://127.0.0.1:[PORT]
-      caused by: 500 Internal Server Error: no reason is given
+      caused by: could not read the service account `default` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/serviceaccounts/default: 500 UNKNOWN
+      caused by: Internal error encountered.
 
     hint: written before it failed: created the Secret `gcr-pull` in `shop`
     hint: the trouble is the cluster's: run this again in a few minutes
@@ -189,11 +196,11 @@ fn unreachable_cluster_is_reported_by_address() {
     let config = with(&google.standin, "https://127.0.0.1:1", "{}");
     let outcome = apply(&google, &config).fails_with(4);
     insta::assert_snapshot!(refused(&google, &outcome), @"
-    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
-      caused by: there is no answer
+    error: could not read the Secret `gcr-pull` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull
       caused by: Connection refused (os error 111)
 
-    hint: check that https://127.0.0.1:[PORT] can be reached from here: an API server is often open to its own network alone
+    hint: check that `127.0.0.1:[PORT]` can be reached from here: an API server is often open to its own network alone
     ");
 }
 
@@ -205,8 +212,8 @@ fn rejected_cluster_login_is_reported_once() {
     let outcome = apply(&google, &config).fails_with(3);
     let error = refused(&google, &outcome);
     insta::assert_snapshot!(error, @"
-    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
-      caused by: 401 Unauthorized: Unauthorized
+    error: could not read the Secret `gcr-pull` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull: 401 Unauthorized
 
     hint: the cluster does not take the kubeconfig's login: its token or certificate may have run out
     ");
@@ -226,10 +233,11 @@ fn answer_of_a_non_cluster_is_not_shown() {
         .variable("RUST_LOG", "trace")
         .fails_with(1);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not read the Secret `gcr-pull` in `shop` at https://127.0.0.1:[PORT]
+    error: could not read the Secret `gcr-pull` in `shop`
+      caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull
       caused by: the answer is not one of Kubernetes
 
-    hint: check that https://127.0.0.1:[PORT] is an API server of Kubernetes, and that no sign-in page answers in its place
+    hint: check that `127.0.0.1:[PORT]` is an API server of Kubernetes, and that no sign-in page answers in its place
     ");
     assert!(
         !outcome.stderr.contains("dockerconfigjson\\\""),
@@ -306,7 +314,8 @@ fn webhook_refusal_is_no_missing_role_and_hides_quotes() {
     Secrets::of(&google).assert_no_leak(&outcome, &[]);
     let message = refused(&google, &outcome);
     assert!(
-        message.contains("403 Forbidden: admission webhook \"q\" denied the request: "),
+        message
+            .contains("403 Forbidden\n  caused by: admission webhook \"q\" denied the request: "),
         "{message}"
     );
     assert!(message.contains("***"), "{message}");

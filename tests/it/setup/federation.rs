@@ -119,8 +119,9 @@ fn private_repository_is_given_by_ids() {
         .fails_with(2);
     insta::assert_snapshot!(refused.error(), @r#"
     error: could not learn the numbers of `github.com/acme/secret`
-      caused by: there is no such repository, or it is a private one
+      caused by: GET https://api.github.com/repos/acme/secret: 404 Not Found
 
+    hint: there is no such repository, or it is private
     hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
     hint: `gh api repos/acme/secret --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
     "#);
@@ -130,8 +131,10 @@ fn private_repository_is_given_by_ids() {
         .fails_with(2);
     insta::assert_snapshot!(refused.error(), @"
     error: could not learn the numbers of `gitlab.example.com/acme/secret`
-      caused by: there is no such repository, or it is a private one
+      caused by: GET https://gitlab.example.com/api/v4/projects/acme%2Fsecret: 404 Not Found
+      caused by: 404 Project Not Found
 
+    hint: there is no such repository, or it is private
     hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.example.com/acme/secret#NAMESPACE_ID/PROJECT_ID`
     hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
     ");
@@ -273,7 +276,8 @@ fn forge_rate_limit_does_not_mean_private_repository() {
     let refused = cloud.setup().set("setup_github", "acme/api").fails_with(4);
     insta::assert_snapshot!(refused.error(), @r#"
     error: could not learn the numbers of `github.com/acme/api`
-      caused by: 403 Forbidden: too much was asked for: API rate limit exceeded for 192.0.2.1.
+      caused by: GET https://api.github.com/repos/acme/api: 403 Forbidden
+      caused by: API rate limit exceeded for 192.0.2.1.
 
     hint: run this again in an hour, or give `github_token`: with it many more requests are allowed
     hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
@@ -291,7 +295,8 @@ fn forge_rate_limit_does_not_mean_private_repository() {
     let refused = cloud.setup().set("setup_gitlab", gitlab).fails_with(4);
     insta::assert_snapshot!(refused.error(), @"
     error: could not learn the numbers of `gitlab.com/acme/api`
-      caused by: 429 Too Many Requests: too much was asked for: Retry later
+      caused by: GET https://gitlab.com/api/v4/projects/acme%2Fapi: 429 Too Many Requests
+      caused by: Retry later
 
     hint: run this again in a few minutes
     hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.com/acme/api#NAMESPACE_ID/PROJECT_ID`
@@ -301,7 +306,8 @@ fn forge_rate_limit_does_not_mean_private_repository() {
     let refused = cloud.setup().set("setup_github", "acme/api").fails_with(4);
     insta::assert_snapshot!(refused.error(), @r#"
     error: could not learn the numbers of `github.com/acme/api`
-      caused by: 502 Bad Gateway
+      caused by: GET https://api.github.com/repos/acme/api: 502 Bad Gateway
+      caused by: the answer is a web page
 
     hint: the trouble is theirs: run this again in a few minutes
     hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
@@ -354,7 +360,8 @@ fn github_token_is_sent_to_github_and_not_to_gitlab() {
         .fails_with(3);
     insta::assert_snapshot!(refused.error(), @r#"
     error: could not learn the numbers of `github.com/acme/api`
-      caused by: 401 Unauthorized: Bad credentials
+      caused by: GET https://api.github.com/repos/acme/api: 401 Unauthorized
+      caused by: Bad credentials
 
     hint: `github_token` is not valid, or no longer: leave it out for a public repository, or give another
     hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`

@@ -1,12 +1,12 @@
-//! Redacts URLs for logs.
+//! URLs in messages and logs.
 
 use reqwest::{Method, Url};
 
 use crate::diagnostics::sanitize::sanitize;
 
-/// Formats a URL without a user, without query values except known harmless ones, and without the
-/// upload session, which is a permission to write.
-pub(in crate::registry) fn redacted(method: &Method, url: &Url) -> String {
+/// Formats a URL without a user, without any part of the query but known harmless ones, and without
+/// the upload session, which is a permission to write.
+pub(crate) fn redacted(method: &Method, url: &Url) -> String {
     const KEPT_PARAMETERS: [&str; 8] = [
         "scope", "service", "mount", "from", "digest", "n", "last", "account",
     ];
@@ -24,17 +24,22 @@ pub(in crate::registry) fn redacted(method: &Method, url: &Url) -> String {
         redacted.set_path("/...");
     }
     let mut text = redacted.to_string();
-    for (index, (key, value)) in url.query_pairs().enumerate() {
+    let query = url.query_pairs();
+    let kept = query.filter(|(key, _)| KEPT_PARAMETERS.contains(&&**key));
+    for (index, (key, value)) in kept.enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
-        text.push_str(&sanitize(&key));
-        text.push('=');
-        text.push_str(&if KEPT_PARAMETERS.contains(&&*key) {
-            sanitize(&value)
-        } else {
-            "...".to_owned()
-        });
+        text.push_str(&format!("{key}={}", sanitize(&value)));
     }
     text
+}
+
+/// `host` or `host:port`, as the user wrote it.
+pub(crate) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +59,7 @@ mod tests {
                     "https://u:p@gcr.io/artifacts-uploads/namespaces/p/repositories/r/uploads/SECRET?digest=sha256:ab&_state=SECRET"
                 )
             ),
-            "https://gcr.io/artifacts-uploads/namespaces/p/repositories/r/uploads/...?digest=sha256:ab&_state=..."
+            "https://gcr.io/artifacts-uploads/namespaces/p/repositories/r/uploads/...?digest=sha256:ab"
         );
         assert_eq!(
             redacted(&Method::POST, &url("https://gcr.io/v2/p/a/blobs/uploads/")),
@@ -65,7 +70,7 @@ mod tests {
                 &Method::PUT,
                 &url("https://storage.example/SECRET?x=SECRET")
             ),
-            "https://storage.example/...?x=..."
+            "https://storage.example/..."
         );
     }
 }
