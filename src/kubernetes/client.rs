@@ -17,14 +17,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::Config;
 use kube::client::middleware::AuthLayer;
-use kube::client::retry::RetryPolicy;
 use kube::client::{AuthError, Body, ConfigExt as _};
 use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
-use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 use url::Url;
 
@@ -33,17 +31,11 @@ use super::failed_request::{FailedRequest, Task};
 use super::kubeconfig::ClusterAccess;
 use super::objects::ApiRequest;
 use crate::diagnostics::secret::Secret;
-use crate::http::{ErrorResponse, HttpError, Network, ProxyConnector, ProxyMode};
+use crate::http::{ErrorResponse, HttpError, Network, ProxyConnector, ProxyMode, RetryPolicy};
 use crate::oci::json;
 
 /// The largest response in bytes, which is that of a page of a list. etcd limits an object to 1.5 MiB.
 const LARGEST: usize = 32 << 20;
-
-/// The number of retries and the pauses between them, for a cluster that is overloaded. kube
-/// retries on 429, 503 and 504, or after the time that the server asks for.
-const RETRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The time limit for a login program.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,6 +48,7 @@ pub struct Cluster {
     server: Url,
     pub(super) namespace: String,
     stall_timeout: Duration,
+    retries: RetryPolicy,
 }
 
 impl Cluster {
@@ -99,12 +92,10 @@ impl Cluster {
         };
         let proxy = ProxyConnector::new(network, way).map_err(KubernetesError::unusable)?;
         let connector = connector(tls, server_name, proxy)?;
-        // kube's own stack without its logging, which would reveal too much.
-        let retries = RetryPolicy::new(FIRST_PAUSE, LONGEST_PAUSE, RETRIES, true);
+        // kube's own stack without its logging, which would reveal too much, and its retries.
         let sent = SentLogin::default();
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())
-            .option_layer(retries.ok().map(RetryLayer::new))
             .option_layer(auth)
             .layer(
                 config
@@ -121,6 +112,7 @@ impl Cluster {
             server: server.map_err(KubernetesError::unusable)?,
             namespace: config.default_namespace,
             stall_timeout: network.stall_timeout,
+            retries: RetryPolicy::within(network.retry_timeout).short(),
         })
     }
 
@@ -139,8 +131,8 @@ impl Cluster {
         KubernetesError::Request(Box::new(FailedRequest { task, cause }))
     }
 
-    /// Sends a request and parses the object in the response. kube would log a response that it
-    /// cannot parse; this does not, because it may hold a secret.
+    /// Sends a request, repeats it for a short time while the cluster is overloaded, and parses the
+    /// object in the response.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         task: Task,
@@ -150,6 +142,17 @@ impl Cluster {
             let error = HttpError::broken(Method::GET, self.server.clone(), error);
             self.failed(task.clone(), error)
         })?;
+        let step = || self.ask_once(&task, request.clone());
+        self.retries.run(step).await
+    }
+
+    /// Sends a request once. kube would log a response that it cannot parse; this does not, because
+    /// it may hold a secret.
+    async fn ask_once<T: DeserializeOwned>(
+        &self,
+        task: &Task,
+        request: Request<Vec<u8>>,
+    ) -> Result<T, KubernetesError> {
         let method = request.method().clone();
         let url = self.url(&request.uri().to_string());
         tracing::debug!("{method} {}", request.uri().path());

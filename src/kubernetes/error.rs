@@ -1,6 +1,7 @@
 //! The errors of a cluster, with hints.
 
 use std::io;
+use std::time::Duration;
 
 use kube::client::AuthError;
 use kube::config::{KubeconfigError, LoadDataError};
@@ -9,7 +10,7 @@ use super::failed_request::FailedRequest;
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 use crate::diagnostics::{Diagnostic, ExitCode};
-use crate::http::ErrorResponse;
+use crate::http::{ErrorResponse, RetryKind, Retryable};
 
 /// An error of a cluster or of its kubeconfig.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +184,25 @@ impl KubernetesError {
     /// The HTTP status of that response.
     pub(super) fn status(&self) -> Option<u16> {
         self.refusal().map(|response| response.status.as_u16())
+    }
+}
+
+impl Retryable for KubernetesError {
+    fn retry(&self) -> RetryKind {
+        match self.refusal() {
+            // The cluster did nothing yet, so any request can be repeated.
+            Some(response) if matches!(response.status.as_u16(), 429 | 503 | 504) => {
+                RetryKind::Transient(response.retry_after)
+            }
+            _ => RetryKind::Never,
+        }
+    }
+
+    fn tried(mut self, times: u32, during: Duration) -> Self {
+        if let Self::Request(failed) = &mut self {
+            failed.cause.note_tries(times, during);
+        }
+        self
     }
 }
 

@@ -301,6 +301,18 @@ fn oversized_secret_is_reported_before_any_push() {
 }
 
 #[test]
+fn overloaded_cluster_is_asked_again() {
+    let google = start();
+    let config = administrator(&google);
+    let overloaded = FaultAction::status(429);
+    let fault = Fault::once(RequestKind::Kubernetes, overloaded).times(2);
+    google.standin.fault(fault);
+    let outcome = apply(&google, &config).succeeds();
+    // The same trouble is logged once.
+    assert_eq!(outcome.stderr.matches("trying again in").count(), 1);
+}
+
+#[test]
 fn webhook_refusal_is_no_missing_role_and_hides_quotes() {
     let google = start();
     let config = administrator(&google);
