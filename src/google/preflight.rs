@@ -65,16 +65,14 @@ impl Diagnostic for MissingRole {
 }
 
 impl Permissions {
-    /// Asks Google in one request, which needs no permission itself.
+    /// Asks Google in one request, which needs no permission itself. `resource` is the name of the
+    /// repository: `projects/PROJECT/locations/LOCATION/repositories/REPOSITORY`.
     ///
     /// # Errors
     ///
     /// When Google does not answer the question.
-    pub async fn of(
-        google: &Google,
-        repository: &ArtifactRegistryRepository,
-    ) -> Result<Self, GoogleError> {
-        let path = format!("v1/{}:testIamPermissions", repository.resource());
+    pub async fn of(google: &Google, resource: &str) -> Result<Self, GoogleError> {
+        let path = format!("v1/{resource}:testIamPermissions");
         let url = Api::ArtifactRegistry.url(&path);
         let granted = google
             .test_iam_permissions(url, &[UPLOAD, DOWNLOAD])
@@ -89,7 +87,7 @@ impl Permissions {
     /// The same within [`TIMEOUT`]. `None` if there is no answer.
     async fn in_time(google: &Google, repository: &ArtifactRegistryRepository) -> Option<Self> {
         let resource = repository.resource();
-        match tokio::time::timeout(TIMEOUT, Self::of(google, repository)).await {
+        match tokio::time::timeout(TIMEOUT, Self::of(google, &resource)).await {
             Ok(Ok(permissions)) => Some(permissions),
             Ok(Err(error)) => {
                 tracing::debug!("could not ask for the permissions on {resource}: {error}");

@@ -176,7 +176,7 @@ async fn permissions(
     is_source: bool,
 ) {
     let of = format!("{}/{}", endpoint, place.repository);
-    let permissions = match Permissions::of(google, place).await {
+    let permissions = match Permissions::of(google, &place.resource()).await {
         Ok(permissions) => permissions,
         Err(error) if is_too_narrow(google, &error) => {
             report.push("token", of, narrow_scopes(google, is_source));

@@ -1,7 +1,6 @@
 //! The final check: tests the permissions of each account with its own token, and warns of
 //! overprivileged accounts.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::auth::{Credential, CredentialSource, GoogleCredential};
 use crate::ci::table::Table;
 use crate::commands::setup::request::{Backend, Role, SetupRegistry, account_host};
 use crate::diagnostics::secret::Secret;
+use crate::google::preflight::Permissions;
 use crate::google::{Api, Backoff, Google, GoogleError, Grant, Policy, Resource};
 
 /// The results of the check: a row for each account and repository, and warnings as sentences.
@@ -26,13 +26,6 @@ pub(super) struct AccountChecks {
     pub(super) rows: Vec<[String; 4]>,
     pub(super) warnings: Vec<String>,
 }
-
-const DOWNLOAD: &str = "artifactregistry.repositories.downloadArtifacts";
-const UPLOAD: &str = "artifactregistry.repositories.uploadArtifacts";
-
-/// The same permissions on a bucket of Container Registry.
-const GET_OBJECTS: &str = "storage.objects.get";
-const CREATE_OBJECTS: &str = "storage.objects.create";
 
 /// The time that a grant may take to propagate: usually two minutes, sometimes seven or more.
 /// <https://cloud.google.com/iam/docs/access-change-propagation>
@@ -98,7 +91,7 @@ impl Setup<'_> {
             let subject = self.subject(registry);
             let held = permissions(&google, &subject, role).await;
             let (result, note) = match held {
-                Ok(permissions) => assess(role, &permissions),
+                Ok(permissions) => assess(role, permissions),
                 Err(error) => ("not known".to_owned(), error.to_string()),
             };
             if role == Role::Puller && result == OVERPRIVILEGED {
@@ -272,31 +265,16 @@ async fn permissions(
     google: &Google,
     subject: &Subject,
     role: Role,
-) -> Result<AccountPermissions, GoogleError> {
+) -> Result<Permissions, GoogleError> {
     let mut backoff = Backoff::new(GRANT_PROPAGATION);
     loop {
         let permissions = match subject {
-            Subject::Repository(name) => {
-                let path = format!("v1/{name}:testIamPermissions");
-                let url = Api::ArtifactRegistry.url(&path);
-                AccountPermissions::of(
-                    &google
-                        .test_iam_permissions(url, &[DOWNLOAD, UPLOAD])
-                        .await?,
-                    DOWNLOAD,
-                    UPLOAD,
-                )
-            }
-            Subject::Bucket(name) => {
-                let held =
-                    storage::test_bucket_permissions(google, name, &[GET_OBJECTS, CREATE_OBJECTS])
-                        .await?;
-                AccountPermissions::of(&held, GET_OBJECTS, CREATE_OBJECTS)
-            }
+            Subject::Repository(name) => Permissions::of(google, name).await?,
+            Subject::Bucket(name) => storage::bucket_permissions(google, name).await?,
         };
         let enough = match role {
-            Role::Pusher => permissions.push,
-            Role::Puller => permissions.pull,
+            Role::Pusher => permissions.write,
+            Role::Puller => permissions.read,
         };
         if enough || !backoff.wait().await {
             return Ok(permissions);
@@ -305,25 +283,10 @@ async fn permissions(
     }
 }
 
-/// The permissions of an account.
-struct AccountPermissions {
-    pull: bool,
-    push: bool,
-}
-
-impl AccountPermissions {
-    fn of(held: &BTreeSet<String>, pull: &str, push: &str) -> Self {
-        Self {
-            pull: held.contains(pull),
-            push: held.contains(push),
-        }
-    }
-}
-
 const OVERPRIVILEGED: &str = "may push";
 
-fn assess(role: Role, permissions: &AccountPermissions) -> (String, String) {
-    let result = match (role, permissions.pull, permissions.push) {
+fn assess(role: Role, permissions: Permissions) -> (String, String) {
+    let result = match (role, permissions.read, permissions.write) {
         (Role::Pusher, true, true) => "pushes and pulls",
         // The role that Google documents for pushing to a bucket cannot read objects.
         (Role::Pusher, false, true) => "pushes",

@@ -19,6 +19,7 @@ use super::repositories::{is_redirected, redirection};
 use super::services::Services;
 use super::{Setup, SetupError};
 use crate::commands::setup::request::{Role, SetupRegistry};
+use crate::google::preflight::Permissions;
 use crate::google::{Api, Google, GoogleError, Grant, Policy, PolicyChange, Resource};
 use crate::oci::reference::HostKind;
 
@@ -227,8 +228,24 @@ impl Setup<'_> {
     }
 }
 
+/// What the caller may do with the objects of a bucket. Pulling needs `storage.objects.get`, which
+/// `roles/storage.legacyBucketReader` lacks.
+/// <https://cloud.google.com/storage/docs/access-control/iam-roles>
+pub(super) async fn bucket_permissions(
+    google: &Google,
+    bucket: &str,
+) -> Result<Permissions, GoogleError> {
+    const GET: &str = "storage.objects.get";
+    const CREATE: &str = "storage.objects.create";
+    let held = test_bucket_permissions(google, bucket, &[GET, CREATE]).await?;
+    Ok(Permissions {
+        read: held.contains(GET),
+        write: held.contains(CREATE),
+    })
+}
+
 /// Tests which of these permissions the caller has on a bucket. The test itself needs no permission.
-pub(super) async fn test_bucket_permissions(
+async fn test_bucket_permissions(
     google: &Google,
     bucket: &str,
     wanted: &[&str],
