@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use crate::commands::list::{ListFormat, ListOptions, ListTarget};
 use crate::oci::reference::{Endpoint, HostKind, Reference};
-use crate::push::destinations::Destinations;
+use crate::push::targets::Destinations;
 
 /// Reads `list_recursive`, `list_platforms` and `list_format`.
 pub(super) fn options(environment: &Environment<'_>) -> (ListOptions, ListFormat) {

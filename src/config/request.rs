@@ -26,7 +26,7 @@ use crate::diagnostics::nearest::nearest;
 use crate::diagnostics::sanitize::quoted;
 use crate::image::location::ImageOrigin;
 use crate::oci::reference::Endpoint;
-use crate::push::destinations::Destinations;
+use crate::push::targets::Destinations;
 
 /// Reads the whole request. What the command line gives takes precedence.
 ///

@@ -17,7 +17,7 @@ use crate::commands::setup::request::account_host;
 use crate::diagnostics::sanitize::quoted;
 use crate::diagnostics::secret::Secret;
 use crate::oci::reference::HostKind;
-use crate::push::destinations::Destinations;
+use crate::push::targets::Destinations;
 
 /// The default IDs of the service accounts.
 const PUSHER: &str = "gcr-pusher";

@@ -8,7 +8,7 @@ use crate::diagnostics::sanitize::quoted;
 use crate::oci::reference::{
     Endpoint, HostKind, Parts, Reference, ReferenceError, check_tag, placeholder,
 };
-use crate::push::destinations::{BestEffort, Destinations};
+use crate::push::targets::{BestEffort, Destinations};
 
 /// Reads `tags`, `registry`, `project_id`, `repository` and `name`. The project may come from the
 /// credential.

@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::destinations::Target;
 use super::prepare::{self, Preparation, PreparedImage};
 use super::result::{DestinationError, FailedDestination, PushedImage};
+use super::targets::Target;
 use super::verify::{self, Verify};
 use super::{BlobLocations, Destination, PushError, Pushed, Settings, publish, upload};
 use crate::ci::progress::{Progress, Work};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::destinations::Target;
+use super::targets::Target;
 use crate::google::preflight::{MissingRole, preflight};
 use crate::oci::reference::ArtifactRegistryRepository;
 use crate::registry::pool::RegistryPool;

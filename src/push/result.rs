@@ -10,7 +10,7 @@ use crate::google::preflight::MissingRole;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Endpoint;
 use crate::push::PushError;
-use crate::push::destinations::Target;
+use crate::push::targets::Target;
 use crate::push::verify::{Verified, VerifyError};
 use crate::registry::RegistryError;
 use crate::registry::pool::PoolError;

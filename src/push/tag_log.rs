@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::destinations::Target;
+use super::targets::Target;
 
 /// The state of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::commands::session::Session;
 use crate::diagnostics::{Diagnostic, Failure, SharedError};
 use crate::image::location::ImageOrigin;
 use crate::oci::platform::Platforms;
-use crate::push::destinations::{self, Destinations, TargetError};
+use crate::push::targets::{self, Destinations, TargetError};
 
 /// The input of `doctor`.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub async fn run(
         let name = request.destinations.parts.name.as_deref();
         names.push(name.unwrap_or("image").to_owned());
     }
-    let targets = destinations::targets(&request.destinations, &names)
+    let targets = targets::targets(&request.destinations, &names)
         .map_err(|cause| DoctorError::Target(TargetError(cause)))?;
     let input = DoctorInput {
         credentials: &credentials,

@@ -29,8 +29,8 @@ use crate::image::location::{ImageOrigin, ImageSource};
 use crate::image::{Image, Source};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, Reference};
-use crate::push::destinations::Target;
 use crate::push::result::DestinationError;
+use crate::push::targets::Target;
 use crate::registry::Registry;
 use crate::registry::pool::PoolError;
 

@@ -10,7 +10,7 @@ use crate::image::{
 };
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, media_type};
-use crate::push::destinations::Target;
+use crate::push::targets::Target;
 use crate::push::{self, Settings};
 use crate::registry::{ListedManifest, ListingError, Registry};
 

@@ -13,8 +13,8 @@ use crate::diagnostics::SharedError;
 use crate::image::{Content, Source};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
-use crate::push::destinations::Target;
 use crate::push::result::{FailedDestination, PushedImage};
+use crate::push::targets::Target;
 use crate::push::{BlobLocations, PushJob, Settings};
 use crate::registry::pool::RegistryPool;
 

@@ -14,7 +14,7 @@ use super::PlannedImage;
 use crate::ci::output::{OutputError, write_file};
 use crate::oci::platform::Platforms;
 use crate::oci::reference::{Endpoint, Reference};
-use crate::push::destinations::Target;
+use crate::push::targets::Target;
 
 /// The files, by their paths in the folder, and what cannot be expressed in one of them.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::ImageOutcome;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
-use crate::push::destinations::Target;
+use crate::push::targets::Target;
 use crate::push::{PushOptions, Settings};
 
 /// An image of the plan: its source, and its state at each destination.

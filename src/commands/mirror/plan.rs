@@ -16,7 +16,7 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Endpoint, Reference, check_tag, is_at_or_below};
 use crate::oci::referrers::is_referrer_tag;
 use crate::push::Settings;
-use crate::push::destinations::Target;
+use crate::push::targets::Target;
 use crate::registry::pool::RegistryPool;
 use crate::registry::{Listing, ListingError, Registry};
 

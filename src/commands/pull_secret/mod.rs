@@ -24,7 +24,7 @@ use crate::diagnostics::secret::Secret;
 pub(crate) use crate::kubernetes::utc;
 use crate::kubernetes::{MAX_SECRET_SIZE, PullSecret};
 use crate::oci::reference::Endpoint;
-use crate::push::destinations::targets;
+use crate::push::targets::targets;
 use logins::SecretLogin;
 use request::PullSecretRequest;
 

@@ -7,7 +7,7 @@ use crate::auth::google::key::ServiceAccountKey;
 use crate::ci::output::ResultFiles;
 use crate::commands::session::Session;
 use crate::kubernetes::ClusterAccess;
-use crate::push::destinations::Destinations;
+use crate::push::targets::Destinations;
 
 /// The input of `pull-secret`.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, Reference};
 use crate::push::Pushed;
-use crate::push::destinations::Target;
+use crate::push::targets::Target;
 use crate::registry::{OpenError, Registry, RegistryError};
 
 /// An image that a cluster will pull.

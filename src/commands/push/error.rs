@@ -8,7 +8,7 @@ use crate::commands::pull_secret::PullSecretError;
 use crate::diagnostics::{Diagnostic, SharedError};
 use crate::image::SourceError;
 use crate::push::PushError;
-use crate::push::destinations::TargetError;
+use crate::push::targets::TargetError;
 use crate::registry::pool::PoolError;
 
 /// An error of `push`.

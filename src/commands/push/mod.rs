@@ -27,7 +27,7 @@ use crate::commands::session::MissingCredentials;
 use crate::diagnostics::{Failure, texts};
 use crate::image::Source;
 use crate::image::location::ImageOrigin;
-use crate::push::destinations::{TargetError, targets};
+use crate::push::targets::{TargetError, targets};
 use crate::push::{PushJob, Settings, TagLog};
 use crate::registry::pool::RegistryPool;
 

@@ -5,7 +5,7 @@ use crate::commands::pull_secret::request::PullSecretOptions;
 use crate::commands::session::{MissingCredentials, Session};
 use crate::image::location::ImageOrigin;
 use crate::push::PushOptions;
-use crate::push::destinations::Destinations;
+use crate::push::targets::Destinations;
 
 /// The input of `push`.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::image::location::ImageOrigin;
 use crate::image::{Content, LayerFormat, Source};
 use crate::oci::reference::ReferenceError;
 use crate::push::PushError;
-use crate::push::destinations::{self, Destinations, TargetError};
+use crate::push::targets::{self, Destinations, TargetError};
 
 /// Checks the image and prints its destinations.
 ///
@@ -82,7 +82,7 @@ fn plan(source: &Source, destinations: &Destinations) -> Result<Table, Reference
     let mut add = |name: String, tags: String| {
         table.row([name, tags, sizes.len().to_string(), size.clone()]);
     };
-    match destinations::targets(destinations, &source.image().names) {
+    match targets::targets(destinations, &source.image().names) {
         Ok(targets) => {
             for target in targets {
                 let name = format!("{}/{}", target.endpoint, target.repository);

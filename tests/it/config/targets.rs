@@ -3,7 +3,7 @@
 use super::variables::*;
 use gcr_push::commands::list::ListTarget;
 use gcr_push::oci::reference::Endpoint;
-use gcr_push::push::destinations::Destinations;
+use gcr_push::push::targets::Destinations;
 
 fn endpoint(host: &str) -> Endpoint {
     host.parse().unwrap()
