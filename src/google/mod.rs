@@ -86,9 +86,6 @@ pub struct Google {
 /// The maximum size of a response. Policies have up to 1500 members, and lists are paginated.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// How long temporary failures are retried.
-const RETRY_FOR: Duration = Duration::from_secs(60);
-
 /// How long an API that was enabled may report that it is disabled. Its message says "wait a few
 /// minutes".
 const ENABLED_WITHIN: Duration = Duration::from_secs(10 * 60);
@@ -103,7 +100,7 @@ impl Google {
         Ok(Self {
             http: network.http_client()?,
             credential,
-            retries: RetryPolicy::within(RETRY_FOR),
+            retries: RetryPolicy::within(network.retry_timeout),
             enabled_services: Mutex::default(),
             new_accounts: Mutex::default(),
         })
