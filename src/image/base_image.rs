@@ -23,7 +23,7 @@ impl Source {
     /// Returns the base images that the annotations of the image and the labels of its config name.
     pub(crate) async fn base_images(&self, tree: &Tree) -> Vec<Reference> {
         let mut names = Vec::new();
-        for manifest in std::iter::once(&tree.root).chain(tree.children.values()) {
+        for manifest in tree.manifests() {
             names.extend(base_names_in_annotations(manifest));
             if let AnyManifest::Manifest(manifest) = manifest {
                 names.extend(self.base_names_in_labels(manifest).await);

@@ -224,12 +224,9 @@ impl Candidate {
         else {
             return Vec::new();
         };
-        std::iter::once(&loaded.tree.root)
-            .chain(loaded.tree.children.values())
-            .filter_map(|manifest| match manifest {
-                AnyManifest::Manifest(manifest) => Some(manifest.config.digest.clone()),
-                AnyManifest::Index(_) => None,
-            })
+        let manifests = loaded.tree.image_manifests();
+        manifests
+            .map(|manifest| manifest.config.digest.clone())
             .collect()
     }
 

@@ -153,7 +153,7 @@ impl LayoutReferrers {
                     tree.children.insert(child.digest.clone(), found.clone());
                     self.descend(found, tree);
                 }
-                None => tree.absent.push(child.clone()),
+                None => tree.missing.push(child.clone()),
             }
         }
     }

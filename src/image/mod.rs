@@ -49,7 +49,7 @@ pub(crate) use referrers::{ManifestReferrers, find_referrers, has_referrers};
 pub use referrers::{Referrer, Referrers};
 pub(crate) use registry::{ReferrerTags, Remote};
 pub(crate) use spool::{ChunkReader, decompress};
-pub use tree::{RewrittenIndex, Selection, Tree, attestation_subject};
+pub use tree::{RewrittenIndex, Selection, Tree};
 
 use crate::http::Network;
 use crate::image::location::{ArchiveKind, ImageSource};

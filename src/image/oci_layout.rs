@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error::{SourceError, list, quoted};
 use super::files::{ByteRange, Documents, blob_name};
-use super::tree::{Tree, attestation_subject, label};
+use super::tree::{Tree, label};
 use super::{MAX_DEPTH, names};
 use crate::diagnostics::sanitize::sanitize;
 use crate::oci::digest::{Digest, other_algorithm};
@@ -294,7 +294,7 @@ impl Layout {
             layers,
             children: HashMap::new(),
             blobs: HashMap::new(),
-            absent: Vec::new(),
+            missing: Vec::new(),
             gone: HashSet::new(),
         };
         let manifest = parse_manifest(documents, root, bytes)?;
@@ -308,8 +308,8 @@ impl Layout {
                 }
             }
             AnyManifest::Index(index) => {
-                if !loading.descend(index, 1)? && !loading.absent.is_empty() {
-                    return Err(loading.all_absent(index));
+                if !loading.descend(index, 1)? && !loading.missing.is_empty() {
+                    return Err(loading.all_missing(index));
                 }
             }
         }
@@ -317,7 +317,7 @@ impl Layout {
             tree: Tree {
                 root: manifest,
                 children: loading.children,
-                absent: loading.absent,
+                missing: loading.missing,
                 skipped: HashSet::new(),
             },
             blobs: loading.blobs,
@@ -411,8 +411,8 @@ struct Loading<'a> {
     layers: Layers,
     children: HashMap<Digest, AnyManifest>,
     blobs: HashMap<Digest, ByteRange>,
-    absent: Vec<Descriptor>,
-    /// The digests in `absent`, and of indexes whose children are all absent.
+    missing: Vec<Descriptor>,
+    /// The digests in `missing`, and of indexes whose children are all missing.
     gone: HashSet<Digest>,
 }
 
@@ -429,7 +429,7 @@ impl Loading<'_> {
         for child in &index.manifests {
             let is_present = self.child(child, depth)?;
             // An attestation alone is not an image.
-            any |= is_present && attestation_subject(child).is_none();
+            any |= is_present && !child.is_attestation();
         }
         Ok(any)
     }
@@ -453,7 +453,7 @@ impl Loading<'_> {
         if is_present {
             self.children.insert(child.digest.clone(), manifest);
         } else if matches!(manifest, AnyManifest::Index(_)) {
-            // Its absent children are already recorded.
+            // Its missing children are already recorded.
             self.gone.insert(child.digest.clone());
         } else {
             self.lose(child);
@@ -463,7 +463,7 @@ impl Loading<'_> {
 
     fn lose(&mut self, child: &Descriptor) {
         self.gone.insert(child.digest.clone());
-        self.absent.push(child.clone());
+        self.missing.push(child.clone());
     }
 
     /// Locates the blobs of a manifest. Returns the first missing one if the image is unusable
@@ -501,14 +501,14 @@ impl Loading<'_> {
         Ok(None)
     }
 
-    fn all_absent(&self, index: &Index) -> SourceError {
+    fn all_missing(&self, index: &Index) -> SourceError {
         let platforms: Vec<String> = self
-            .absent
+            .missing
             .iter()
-            .filter(|child| attestation_subject(child).is_none())
+            .filter(|child| !child.is_attestation())
             .map(label)
             .collect();
-        SourceError::AllAbsent {
+        SourceError::AllMissing {
             what: self.documents.what(),
             digest: index.digest.clone(),
             platforms: list(&platforms),

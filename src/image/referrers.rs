@@ -76,8 +76,7 @@ pub struct Referrers {
 impl Referrers {
     /// Returns their manifests and all manifests below them.
     pub fn manifests(&self) -> impl Iterator<Item = &AnyManifest> {
-        let trees = self.all.iter().map(|referrer| &referrer.tree);
-        trees.flat_map(|tree| std::iter::once(&tree.root).chain(tree.children.values()))
+        self.all.iter().flat_map(|one| one.tree.manifests())
     }
 }
 
@@ -175,7 +174,7 @@ async fn collect_referrers(
         .buffered(CONCURRENT_REQUESTS);
     let mut total = 0;
     while let Some((of, tag, digest, tree)) = reading.try_next().await? {
-        let Some(tree) = tree.filter(|tree| tree.absent.is_empty()) else {
+        let Some(tree) = tree.filter(|tree| tree.missing.is_empty()) else {
             referrers.notes.push(format!(
                 "{digest}, which refers to {of}, is not there as a whole or is no manifest that can be pushed, and is left out"
             ));
@@ -192,8 +191,7 @@ async fn collect_referrers(
 }
 
 fn digests(tree: &Tree) -> impl Iterator<Item = Digest> {
-    let manifests = std::iter::once(&tree.root).chain(tree.children.values());
-    manifests.map(|manifest| manifest.digest().clone())
+    tree.manifests().map(|manifest| manifest.digest().clone())
 }
 
 fn too_many(store: &impl ReferrerStore) -> SourceError {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::SourceError;
 use super::referrers::ReferrerStore;
-use super::tree::{Tree, attestation_subject, label};
+use super::tree::{Tree, label};
 use super::{Content, Image, MAX_DEPTH};
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
@@ -208,7 +208,7 @@ impl Remote {
                 .buffered(CONCURRENT_REQUESTS);
             while let Some((child, manifest)) = found.try_next().await? {
                 let Some(manifest) = manifest else {
-                    tree.absent.push(child);
+                    tree.missing.push(child);
                     continue;
                 };
                 total += manifest.bytes().len();
@@ -242,11 +242,11 @@ impl Remote {
             .children
             .values()
             .any(|child| matches!(child, AnyManifest::Manifest(_)));
-        if has_image || tree.absent.is_empty() {
+        if has_image || tree.missing.is_empty() {
             return Ok(());
         }
-        let platforms: Vec<_> = tree.absent.iter().map(label).collect();
-        Err(SourceError::AllAbsent {
+        let platforms: Vec<_> = tree.missing.iter().map(label).collect();
+        Err(SourceError::AllMissing {
             what: self.what.clone(),
             digest: index.digest.clone(),
             platforms: super::error::list(&platforms),
@@ -281,14 +281,12 @@ fn select_children(index: &Index, wanted: &Platforms) -> (Vec<Descriptor>, Vec<D
     };
     let kept = index.manifests.iter().filter(|child| fits(child));
     let kept: HashSet<_> = kept.map(|child| child.digest.as_str()).collect();
-    let (wanted, skipped): (Vec<_>, Vec<_>) =
-        index
-            .manifests
-            .iter()
-            .partition(|child| match attestation_subject(child) {
-                Some(subject) => kept.contains(subject),
-                None => kept.contains(child.digest.as_str()),
-            });
+    let (wanted, skipped): (Vec<_>, Vec<_>) = index.manifests.iter().partition(|child| match child
+        .attestation_subject()
+    {
+        Some(subject) => kept.contains(subject),
+        None => kept.contains(child.digest.as_str()),
+    });
     let skipped = skipped.into_iter().map(|child| child.digest.clone());
     (wanted.into_iter().cloned().collect(), skipped.collect())
 }

@@ -24,19 +24,19 @@ pub struct Tree {
     /// Children of an index that are not in the source, or not completely, each once. `docker save`
     /// of an image that was pulled for one platform writes the whole index and one child. They are
     /// not in `children`.
-    pub absent: Vec<Descriptor>,
+    pub missing: Vec<Descriptor>,
     /// Children that are in the source but were not read, because their platforms are not wanted.
     /// They are not in `children` either.
     pub skipped: HashSet<Digest>,
 }
 
-/// A part of a [`Tree`], returned by [`Tree::keep`] and [`Tree::present`].
+/// A part of a [`Tree`], returned by [`Tree::filter`] and [`Tree::available`].
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// The remaining tree. Nothing is absent in it.
+    /// The remaining tree. Nothing is missing in it.
     pub tree: Tree,
     /// How the index was rewritten. `None` if the tree is unchanged, byte for byte.
-    pub smaller: Option<RewrittenIndex>,
+    pub rewritten: Option<RewrittenIndex>,
 }
 
 /// An index that lost children. This is the only case in which a manifest is rewritten.
@@ -65,21 +65,9 @@ impl fmt::Display for RewrittenIndex {
     }
 }
 
-/// Returns the manifest that an attestation describes, if `descriptor` is an attestation that
-/// BuildKit added to an index (docs.docker.com/build/metadata/attestations/attestation-storage).
-pub fn attestation_subject(descriptor: &Descriptor) -> Option<&str> {
-    let annotations = &descriptor.annotations;
-    if annotations.get("vnd.docker.reference.type")? != "attestation-manifest" {
-        return None;
-    }
-    annotations
-        .get("vnd.docker.reference.digest")
-        .map(String::as_str)
-}
-
 /// Returns the name of a child in messages: its platform, if it has one.
 pub(super) fn label(descriptor: &Descriptor) -> String {
-    let text = match (&descriptor.platform, attestation_subject(descriptor)) {
+    let text = match (&descriptor.platform, descriptor.attestation_subject()) {
         (Some(platform), None) => platform.to_string(),
         (_, Some(_)) => format!("attestation {}", descriptor.digest.short()),
         (None, None) => format!("{} {}", kind(descriptor), descriptor.digest.short()),
@@ -101,7 +89,7 @@ impl Tree {
         Self {
             root,
             children: HashMap::new(),
-            absent: Vec::new(),
+            missing: Vec::new(),
             skipped: HashSet::new(),
         }
     }
@@ -127,16 +115,23 @@ impl Tree {
         })
     }
 
+    /// Returns the root and everything below it.
+    pub fn manifests(&self) -> impl Iterator<Item = &AnyManifest> {
+        std::iter::once(&self.root).chain(self.children.values())
+    }
+
+    /// Returns the manifests that are not indexes.
+    pub fn image_manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.manifests().filter_map(|manifest| match manifest {
+            AnyManifest::Manifest(manifest) => Some(manifest),
+            AnyManifest::Index(_) => None,
+        })
+    }
+
     /// Returns every blob that its manifests name. A blob that several manifests name is returned
     /// several times.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        std::iter::once(&self.root)
-            .chain(self.children.values())
-            .filter_map(|manifest| match manifest {
-                AnyManifest::Manifest(manifest) => Some(manifest.blobs()),
-                AnyManifest::Index(_) => None,
-            })
-            .flatten()
+        self.image_manifests().flat_map(Manifest::blobs)
     }
 
     /// Returns the images in the source in the order of the indexes, without attestations.
@@ -153,12 +148,8 @@ impl Tree {
                 Some(AnyManifest::Index(index)) if seen.insert(&child.digest) => {
                     pending.extend(index.manifests.iter().rev());
                 }
-                Some(AnyManifest::Manifest(_)) if attestation_subject(child).is_none() => {
-                    images.push(child)
-                }
-                None if self.skipped.contains(&child.digest)
-                    && attestation_subject(child).is_none() =>
-                {
+                Some(AnyManifest::Manifest(_)) if !child.is_attestation() => images.push(child),
+                None if self.skipped.contains(&child.digest) && !child.is_attestation() => {
                     images.push(child);
                 }
                 _ => {}
@@ -185,15 +176,15 @@ impl Tree {
 
     /// Returns the part of the tree that is in the source.
     ///
-    /// A registry refuses an index whose children it does not have, so an index with absent
+    /// A registry refuses an index whose children it does not have, so an index with missing
     /// children cannot be pushed unchanged. If one child is left, it replaces the index; if several
-    /// are left, a smaller index does. An index without absent children stays unchanged, byte for
+    /// are left, a smaller index does. An index without missing children stays unchanged, byte for
     /// byte.
-    pub fn present(&self) -> Selection {
+    pub fn available(&self) -> Selection {
         // An index without any child in the source was refused when it was opened.
-        self.keep(|_| true).unwrap_or_else(|| Selection {
+        self.filter(|_| true).unwrap_or_else(|| Selection {
             tree: self.clone(),
-            smaller: None,
+            rewritten: None,
         })
     }
 
@@ -202,10 +193,10 @@ impl Tree {
     ///
     /// `wanted` is called for children that are not indexes. An attestation is kept if it is wanted
     /// and its subject is kept.
-    pub fn keep(&self, wanted: impl Fn(&Descriptor) -> bool) -> Option<Selection> {
+    pub fn filter(&self, wanted: impl Fn(&Descriptor) -> bool) -> Option<Selection> {
         let whole = || Selection {
             tree: self.clone(),
-            smaller: None,
+            rewritten: None,
         };
         let AnyManifest::Index(index) = &self.root else {
             return Some(whole());
@@ -221,10 +212,10 @@ impl Tree {
         let root = match filter.filter_index(index) {
             Kept::Whole => return Some(whole()),
             Kept::Nothing => return None,
-            Kept::Smaller(index) => AnyManifest::Index(index),
+            Kept::Rewritten(index) => AnyManifest::Index(index),
             Kept::One(child) => filter.children.get(&child.descriptor.digest)?.clone(),
         };
-        let smaller = RewrittenIndex {
+        let rewritten = RewrittenIndex {
             from: index.digest.clone(),
             to: root.digest().clone(),
             kept: filter.kept,
@@ -236,10 +227,10 @@ impl Tree {
             tree: Self {
                 root,
                 children,
-                absent: Vec::new(),
+                missing: Vec::new(),
                 skipped: HashSet::new(),
             },
-            smaller: Some(smaller),
+            rewritten: Some(rewritten),
         })
     }
 }
@@ -249,7 +240,7 @@ impl Tree {
 enum Kept {
     Whole,
     Nothing,
-    Smaller(Index),
+    Rewritten(Index),
     One(Child),
 }
 
@@ -297,7 +288,7 @@ impl<W: Fn(&Descriptor) -> bool> IndexFilter<'_, W> {
                 descriptor: descriptor.clone(),
                 json,
             };
-            if attestation_subject(descriptor).is_some() {
+            if descriptor.is_attestation() {
                 children.push(Some(child));
                 continue;
             }
@@ -315,7 +306,7 @@ impl<W: Fn(&Descriptor) -> bool> IndexFilter<'_, W> {
             let Some(Child { descriptor, .. }) = child else {
                 continue;
             };
-            let Some(subject) = attestation_subject(descriptor) else {
+            let Some(subject) = descriptor.attestation_subject() else {
                 continue;
             };
             match self.tree.children.get(&descriptor.digest) {
@@ -343,7 +334,7 @@ impl<W: Fn(&Descriptor) -> bool> IndexFilter<'_, W> {
             (true, Some(only)) => Kept::One(only),
             (_, Some(last)) => {
                 children.push(last);
-                Kept::Smaller(rewrite_index(index, document, children))
+                Kept::Rewritten(rewrite_index(index, document, children))
             }
             (_, None) => Kept::Nothing,
         }
@@ -369,7 +360,7 @@ impl<W: Fn(&Descriptor) -> bool> IndexFilter<'_, W> {
                     (Some(child), false)
                 }
                 Kept::One(only) => (Some(only), true),
-                Kept::Smaller(index) => {
+                Kept::Rewritten(index) => {
                     child.descriptor.digest = index.digest.clone();
                     child.descriptor.size = index.bytes.len() as u64;
                     child.json["digest"] = index.digest.as_str().into();

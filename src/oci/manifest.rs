@@ -131,6 +131,19 @@ impl Descriptor {
     pub fn is_index(&self) -> bool {
         is_index(&self.media_type)
     }
+
+    /// The manifest that an attestation describes. `None` if this is no attestation that BuildKit
+    /// added to an index (docs.docker.com/build/metadata/attestations/attestation-storage).
+    pub fn attestation_subject(&self) -> Option<&str> {
+        let annotation = |key: &str| self.annotations.get(key).map(String::as_str);
+        annotation("vnd.docker.reference.type").filter(|kind| *kind == "attestation-manifest")?;
+        annotation("vnd.docker.reference.digest")
+    }
+
+    /// True for an attestation of BuildKit.
+    pub fn is_attestation(&self) -> bool {
+        self.attestation_subject().is_some()
+    }
 }
 
 fn is_index(media_type: &str) -> bool {

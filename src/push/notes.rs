@@ -31,12 +31,10 @@ fn empty_index(tree: &Tree) -> Option<String> {
 
 /// Returns a note if the image has foreign (non-distributable) layers, which are not pushed.
 fn foreign_layers(tree: &Tree) -> Option<String> {
-    let manifests = std::iter::once(&tree.root).chain(tree.children.values());
-    let images = manifests.filter_map(|manifest| match manifest {
-        AnyManifest::Manifest(image) => Some(image),
-        AnyManifest::Index(_) => None,
-    });
-    let layers: Vec<_> = images.flat_map(Manifest::foreign_layers).collect();
+    let layers: Vec<_> = tree
+        .image_manifests()
+        .flat_map(Manifest::foreign_layers)
+        .collect();
     let digests: BTreeSet<_> = layers.iter().map(|layer| &layer.digest).collect();
     let hosts: BTreeSet<_> = layers
         .iter()

@@ -152,13 +152,13 @@ async fn select(
 ) -> Result<PreparedImage, PushError> {
     let selected = select_platforms(source, tree, settings).await?;
     let mut notes = source.image().notes.clone();
-    notes.extend(selected.smaller.iter().map(RewrittenIndex::to_string));
+    notes.extend(selected.rewritten.iter().map(RewrittenIndex::to_string));
     notes.extend(notes::of_tree(&selected.tree));
     let mut referrers = Referrers::default();
     if settings.options.referrers {
         let found = source.referrers(&selected.tree).await;
         referrers = found.map_err(PushError::Source)?;
-        notes.extend(selected.smaller.map(|rewritten| {
+        notes.extend(selected.rewritten.map(|rewritten| {
             format!(
                 "what refers to the index {} itself stays behind",
                 rewritten.from

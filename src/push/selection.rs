@@ -5,9 +5,7 @@ use futures_util::TryStreamExt as _;
 
 use super::{PushError, Settings};
 use crate::diagnostics::sanitize::sanitize;
-use crate::image::{
-    Content, Image, Selection, Source, SourceError, Tree, UncompressedImage, attestation_subject,
-};
+use crate::image::{Content, Image, Selection, Source, SourceError, Tree, UncompressedImage};
 use crate::oci::digest::Digest;
 use crate::oci::json;
 use crate::oci::manifest::{AnyManifest, Descriptor, Index, MAX_MANIFEST_SIZE};
@@ -43,7 +41,7 @@ pub(super) async fn select_platforms(
             let config = small_blob(source, &manifest.config).await?;
             check_platform(&config, &settings.options.platforms)?;
         }
-        return Ok(tree.present());
+        return Ok(tree.available());
     }
     select_from_index(tree, settings)
 }
@@ -80,7 +78,7 @@ pub(super) fn select_from_index(tree: &Tree, settings: &Settings) -> Result<Sele
     };
     // A descriptor without a platform is no image of a requested one. Attestations are kept with
     // their images.
-    let is_wanted = |child: &Descriptor| match (attestation_subject(child), wanted) {
+    let is_wanted = |child: &Descriptor| match (child.attestation_subject(), wanted) {
         (Some(_), _) => !strip_attestations,
         (None, None) => true,
         (None, Some(_)) => {
@@ -89,9 +87,9 @@ pub(super) fn select_from_index(tree: &Tree, settings: &Settings) -> Result<Sele
                 && single.is_none_or(|image| image.digest == child.digest)
         }
     };
-    let selected = tree.keep(is_wanted);
+    let selected = tree.filter(is_wanted);
     let Some(wanted) = wanted else {
-        return Ok(selected.unwrap_or_else(|| tree.present()));
+        return Ok(selected.unwrap_or_else(|| tree.available()));
     };
     let missing: Vec<_> = wanted
         .iter()

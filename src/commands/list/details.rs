@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::{AT_ONCE, ChildPlatforms, ListedImage};
-use crate::image::attestation_subject;
 use crate::oci::config::{About, about};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{AnyManifest, Manifest, media_type};
@@ -152,7 +151,7 @@ async fn read_details(
             let children = index
                 .manifests
                 .iter()
-                .filter(|child| attestation_subject(child).is_none());
+                .filter(|child| !child.is_attestation());
             let children = children.filter_map(|child| {
                 let platform = child.platform.clone().filter(Platform::is_known)?;
                 Some((child.digest.clone(), platform))

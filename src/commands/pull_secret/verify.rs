@@ -11,7 +11,6 @@ use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::google::Google;
 use crate::google::preflight;
 use crate::http::Network;
-use crate::image::attestation_subject;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::AnyManifest;
 use crate::oci::reference::{ArtifactRegistryRepository, Endpoint, Reference};
@@ -189,11 +188,7 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
             }
             Some(AnyManifest::Index(index)) => {
                 // A kubelet does not pull attestations.
-                for child in index
-                    .manifests
-                    .iter()
-                    .filter(|c| attestation_subject(c).is_none())
-                {
+                for child in index.manifests.iter().filter(|c| !c.is_attestation()) {
                     let digest = child.digest.to_string();
                     if seen.insert(digest.clone()) {
                         manifests.push(digest);

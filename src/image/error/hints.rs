@@ -101,7 +101,7 @@ impl Diagnostic for SourceError {
                 "write the layout with sha256 digests, which is what every registry takes"
                     .to_owned()
             }
-            Self::AllAbsent { .. } => {
+            Self::AllMissing { .. } => {
                 "save it from where the platform is: `docker save --platform linux/amd64 …`"
                     .to_owned()
             }

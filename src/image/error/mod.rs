@@ -134,7 +134,7 @@ pub enum SourceError {
     },
     /// None of the platforms of an index is in the source.
     #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
-    AllAbsent {
+    AllMissing {
         what: String,
         digest: Digest,
         platforms: String,

@@ -13,7 +13,7 @@ use super::VerifyError;
 use crate::image::{ChunkReader, Source, Tree, decompress};
 use crate::oci::config::diff_ids;
 use crate::oci::digest::{Digest, Hasher};
-use crate::oci::manifest::{AnyManifest, Manifest};
+use crate::oci::manifest::Manifest;
 use crate::oci::platform::Platforms;
 use crate::oci::reference::Reference;
 use crate::push::{Destination, Pushed};
@@ -55,10 +55,8 @@ pub(super) async fn read_back(
         .await
         .map_err(unreadable)?;
     let mut stated = HashMap::new();
-    for manifest in std::iter::once(&tree.root).chain(tree.children.values()) {
-        if let AnyManifest::Manifest(manifest) = manifest {
-            stated.extend(diff_ids_of(&source, manifest).await);
-        }
+    for manifest in tree.image_manifests() {
+        stated.extend(diff_ids_of(&source, manifest).await);
     }
     let stated = &stated;
     let mut blobs: Vec<_> = tree.blobs().map(|blob| blob.digest.clone()).collect();

@@ -172,7 +172,7 @@ fn docker_29_index_is_kept_with_missing_platforms_noted() {
     assert_eq!(tree.children.len(), 2);
     assert_eq!(tree.children[&digest(&there)].bytes(), layout.get(&there));
     let absent: Vec<String> = tree
-        .absent
+        .missing
         .iter()
         .map(|child| child.platform.as_ref().unwrap().to_string())
         .collect();

@@ -55,7 +55,7 @@ fn read_all(source: &Source) {
 fn what_it_is(source: &Source) -> String {
     match &source.image().content {
         Content::Uncompressed(image) => format!("{image:?}"),
-        Content::Manifests(tree) => format!("{} {:?}", tree.root.digest(), tree.absent),
+        Content::Manifests(tree) => format!("{} {:?}", tree.root.digest(), tree.missing),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Indexes with missing, selected or stripped children.
 
-use gcr_push::image::{Tree, attestation_subject};
+use gcr_push::image::Tree;
 use gcr_push::oci::manifest::AnyManifest;
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -38,8 +38,8 @@ fn children(tree: &Tree) -> Vec<Value> {
 #[test]
 fn complete_index_is_kept_byte_for_byte() {
     let (layout, index, _) = three_platforms();
-    let part = open(&layout).present();
-    assert!(part.smaller.is_none());
+    let part = open(&layout).available();
+    assert!(part.rewritten.is_none());
     assert_eq!(part.tree.root.bytes(), layout.get(&index));
     assert_eq!(part.tree.children.len(), 6);
 }
@@ -48,8 +48,8 @@ fn complete_index_is_kept_byte_for_byte() {
 fn one_platform_with_attestation_is_an_index_of_both() {
     let (mut layout, index, there) = docker29_layout(&TestImage::new("app", 2), "app", "v1");
     let tree_there = open(&layout);
-    let part = tree_there.present();
-    let smaller = part.smaller.unwrap();
+    let part = tree_there.available();
+    let smaller = part.rewritten.unwrap();
     assert_eq!(smaller.from, digest(&index));
     assert_eq!(&smaller.to, part.tree.root.digest());
     assert_eq!(part.tree.root.media_type(), tree_there.root.media_type());
@@ -70,11 +70,11 @@ fn one_platform_with_attestation_is_an_index_of_both() {
 
     // Without the attestation it is the manifest itself.
     layout.remove_blob(&left[1]);
-    let part = open(&layout).present();
+    let part = open(&layout).available();
     assert_eq!(part.tree.root.bytes(), layout.get(&there));
     assert!(matches!(part.tree.root, AnyManifest::Manifest(_)));
     assert!(part.tree.children.is_empty());
-    assert!(part.tree.absent.is_empty());
+    assert!(part.tree.missing.is_empty());
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn incomplete_platform_is_missing_with_its_attestation() {
     let manifest: Value = serde_json::from_slice(layout.get(&all[2])).unwrap();
     layout.remove_blob(&manifest["layers"][0]);
     let tree = open(&layout);
-    assert_eq!(tree.absent.len(), 1);
-    let part = tree.present();
+    assert_eq!(tree.missing.len(), 1);
+    let part = tree.available();
     let left = children(&part.tree);
     assert_eq!(
         left,
@@ -95,7 +95,7 @@ fn incomplete_platform_is_missing_with_its_attestation() {
             all[5].clone()
         ]
     );
-    assert_eq!(part.smaller.unwrap().kept, ["linux/amd64", "linux/s390x"]);
+    assert_eq!(part.rewritten.unwrap().kept, ["linux/amd64", "linux/s390x"]);
     assert_eq!(part.tree.children.len(), 4);
 }
 
@@ -106,20 +106,18 @@ fn platforms_are_kept_and_attestations_stripped() {
     let is = |architecture: &'static str| {
         move |child: &gcr_push::oci::manifest::Descriptor| {
             let platform = child.platform.as_ref().unwrap();
-            attestation_subject(child).is_some() || platform.architecture == architecture
+            child.is_attestation() || platform.architecture == architecture
         }
     };
-    let part = tree.keep(is("arm64")).unwrap();
+    let part = tree.filter(is("arm64")).unwrap();
     assert_eq!(children(&part.tree), all[2..4]);
-    let part = tree
-        .keep(|child| attestation_subject(child).is_none())
-        .unwrap();
+    let part = tree.filter(|child| !child.is_attestation()).unwrap();
     assert_eq!(children(&part.tree).len(), 3);
     let part = tree
-        .keep(|child| is("arm64")(child) && attestation_subject(child).is_none())
+        .filter(|child| is("arm64")(child) && !child.is_attestation())
         .unwrap();
     assert_eq!(part.tree.root.digest(), &digest(&all[2]));
-    assert!(tree.keep(is("riscv64")).is_none());
+    assert!(tree.filter(is("riscv64")).is_none());
 }
 
 #[test]
@@ -137,7 +135,7 @@ fn nested_index_is_filtered_within_its_parent() {
     let outer = layout.index(&[inner.clone(), inner, images[0].clone()]);
     layout.list(&outer, None);
     layout.remove_blob(&images[2]);
-    let part = open(&layout).present();
+    let part = open(&layout).available();
     let left = children(&part.tree);
     assert_eq!(left.len(), 3);
     assert_eq!(left[0], left[1]);
@@ -149,7 +147,7 @@ fn nested_index_is_filtered_within_its_parent() {
     assert_eq!(part.tree.children.len(), 3);
 
     layout.remove_blob(&images[1]);
-    let part = open(&layout).present();
+    let part = open(&layout).available();
     assert_eq!(part.tree.root.digest(), &digest(&images[0]));
 }
 

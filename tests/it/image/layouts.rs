@@ -206,8 +206,8 @@ fn nested_indexes_are_read_to_their_leaves() {
     let source = Archive::of(&layout.archive()).oci(None).unwrap();
     assert_eq!(tree(&source).root.bytes(), layout.get(&outer));
     assert_eq!(tree(&source).children.len(), 3);
-    assert!(tree(&source).absent.is_empty());
-    assert!(tree(&source).present().smaller.is_none());
+    assert!(tree(&source).missing.is_empty());
+    assert!(tree(&source).available().rewritten.is_none());
 }
 
 #[test]
