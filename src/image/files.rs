@@ -167,13 +167,8 @@ impl<'a> Documents<'a> {
         if actual == *promised {
             return Ok(());
         }
-        Err(SourceError::WrongDigest {
-            what: self.what(),
-            blob: quoted(name),
-            promised: promised.clone(),
-            actual,
-            is_directory: self.files.is_directory(),
-        })
+        let why = format!("its digest is {actual} and should be {promised}");
+        Err(self.wrong_content(name, why))
     }
 
     /// Locates a blob and checks its size against its descriptor. `None` if it does not exist.
@@ -183,14 +178,21 @@ impl<'a> Documents<'a> {
     ) -> Result<Option<ByteRange>, SourceError> {
         let name = blob_name(&descriptor.digest);
         match self.files.find(&name)? {
-            Some(range) if range.size != descriptor.size => Err(SourceError::WrongSize {
-                what: self.what(),
-                blob: quoted(&name),
-                promised: descriptor.size,
-                actual: range.size,
-                is_directory: self.files.is_directory(),
-            }),
+            Some(range) if range.size != descriptor.size => {
+                let (actual, promised) = (range.size, descriptor.size);
+                let why = format!("it has {actual} bytes and should have {promised}");
+                Err(self.wrong_content(&name, why))
+            }
             range => Ok(range),
+        }
+    }
+
+    fn wrong_content(&self, name: &str, why: String) -> SourceError {
+        SourceError::WrongContent {
+            what: self.what(),
+            blob: quoted(name),
+            why,
+            is_directory: self.files.is_directory(),
         }
     }
 

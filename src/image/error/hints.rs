@@ -67,19 +67,13 @@ impl Diagnostic for SourceError {
                 fault: Fault::Memory,
                 ..
             } => "decompress it with its own tool beforehand".to_owned(),
-            Self::WrongSize {
-                is_directory: true, ..
-            }
-            | Self::WrongDigest {
+            Self::WrongContent {
                 is_directory: true, ..
             } => "write the layout again, or copy it again: its bytes were changed".to_owned(),
-            Self::Damaged { .. }
-            | Self::Unpack { .. }
-            | Self::WrongSize { .. }
-            | Self::WrongDigest { .. } => {
+            Self::Damaged { .. } | Self::Unpack { .. } | Self::WrongContent { .. } => {
                 "make the archive again, or fetch it again: its bytes were changed".to_owned()
             }
-            Self::Hostile { .. } | Self::HostileLink { .. } | Self::Repeated { .. } => {
+            Self::Hostile { .. } => {
                 "no image builder writes such an archive: find out who made it".to_owned()
             }
             Self::Outside { .. } => {

@@ -64,20 +64,10 @@ pub enum SourceError {
         position: u64,
         why: &'static str,
     },
-    /// The name of a member points outside of the archive.
-    #[error("{what} is refused, it holds the member {member}: {why}")]
-    Hostile {
-        what: String,
-        member: String,
-        why: &'static str,
-    },
-    /// A link points outside of the archive.
-    #[error("{what} is refused: its {member} is a link to {target}")]
-    HostileLink {
-        what: String,
-        member: String,
-        target: String,
-    },
+    /// A name or a link points outside of the archive, or a document that identifies the image
+    /// occurs twice.
+    #[error("{what} is refused: {why}")]
+    Hostile { what: String, why: String },
     /// A link points outside of a layout directory.
     #[error("{what} is refused: its {name} is a link out of it, to {target}")]
     Outside {
@@ -88,9 +78,6 @@ pub enum SourceError {
     /// A pipe, a device or a directory in place of a file.
     #[error("{name} of {what} is no regular file")]
     NotRegular { what: String, name: String },
-    /// A document that identifies the image occurs twice.
-    #[error("{what} is refused: it holds `{member}` twice, and readers disagree on which counts")]
-    Repeated { what: String, member: String },
     /// A sparse member, which cannot be read in place.
     #[error("{what} has the sparse member {member}, which cannot be read in place")]
     Sparse { what: String, member: String },
@@ -142,22 +129,12 @@ pub enum SourceError {
     /// Indexes are nested too deep.
     #[error("{what} has indexes nested more than {limit} deep")]
     TooDeep { what: String, limit: usize },
-    /// The size of a blob differs from its descriptor.
-    #[error("{blob} of {what} is damaged: it has {actual} bytes and should have {promised}")]
-    WrongSize {
+    /// The size of a blob or the digest of a document differs from its descriptor.
+    #[error("{blob} of {what} is damaged: {why}")]
+    WrongContent {
         what: String,
         blob: String,
-        promised: u64,
-        actual: u64,
-        is_directory: bool,
-    },
-    /// The digest of a document differs from its descriptor.
-    #[error("{blob} of {what} is damaged: its digest is {actual} and should be {promised}")]
-    WrongDigest {
-        what: String,
-        blob: String,
-        promised: Digest,
-        actual: Digest,
+        why: String,
         is_directory: bool,
     },
     /// The config and the layers do not belong together.

@@ -37,10 +37,9 @@ pub(crate) struct TarIndex {
     members: HashMap<String, Member>,
     /// The total length of the names in bytes.
     names: usize,
-    /// The first link that is absolute or points outside of the archive. It is an error only in an
-    /// image archive; a file system has many such links.
-    hostile_link: Option<(String, String)>,
-    repeated: Option<String>,
+    /// Why it is refused if it is an image archive: the first link that is absolute or points
+    /// outside of the archive, of which a file system has many, or a document that occurs twice.
+    refused: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,8 +60,7 @@ impl TarIndex {
             what,
             members: HashMap::new(),
             names: 0,
-            hostile_link: None,
-            repeated: None,
+            refused: None,
         };
         index.walk(length)?;
         Ok(index)
@@ -150,11 +148,8 @@ impl TarIndex {
         let name = match normalize(raw, "") {
             Ok(name) => name,
             Err(why) => {
-                return Err(SourceError::Hostile {
-                    what: self.what.clone(),
-                    member: quoted(raw),
-                    why,
-                });
+                let member = quoted(raw);
+                return Err(self.hostile(format!("it holds the member {member}: {why}")));
             }
         };
         self.names += name.len();
@@ -187,7 +182,9 @@ impl TarIndex {
             match normalize(&target, folder) {
                 Ok(target) => Member::Link(target),
                 Err(_) => {
-                    self.hostile_link.get_or_insert((name, target));
+                    let (name, target) = (quoted(&name), quoted(&target));
+                    let why = format!("its {name} is a link to {target}");
+                    self.refused.get_or_insert(why);
                     return Ok(());
                 }
             }
@@ -206,7 +203,9 @@ impl TarIndex {
         if self.members.insert(name.clone(), member).is_some()
             && ["manifest.json", "index.json", "oci-layout"].contains(&name.as_str())
         {
-            self.repeated.get_or_insert(name);
+            self.refused.get_or_insert(format!(
+                "it holds `{name}` twice, and readers disagree on which counts"
+            ));
         }
         Ok(())
     }
@@ -260,6 +259,13 @@ impl TarIndex {
         }
     }
 
+    fn hostile(&self, why: String) -> SourceError {
+        SourceError::Hostile {
+            what: self.what.clone(),
+            why,
+        }
+    }
+
     fn damaged(&self, position: u64, why: &'static str) -> SourceError {
         SourceError::Damaged {
             what: self.what.clone(),
@@ -271,20 +277,8 @@ impl TarIndex {
     /// Refuses an archive with a hostile link or a repeated document. It is called once the archive
     /// is known to be an image.
     pub(crate) fn refuse_hostile(&self) -> Result<(), SourceError> {
-        if let Some((member, target)) = &self.hostile_link {
-            return Err(SourceError::HostileLink {
-                what: self.what.clone(),
-                member: quoted(member),
-                target: quoted(target),
-            });
-        }
-        match &self.repeated {
-            Some(name) => Err(SourceError::Repeated {
-                what: self.what.clone(),
-                member: name.clone(),
-            }),
-            None => Ok(()),
-        }
+        let refused = self.refused.clone();
+        refused.map_or(Ok(()), |why| Err(self.hostile(why)))
     }
 
     /// The names of all members with content, in no particular order.
@@ -305,11 +299,9 @@ impl SourceFiles for TarIndex {
     /// Resolves hard and symbolic links between members.
     fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError> {
         let Ok(mut name) = normalize(name, "") else {
-            return Err(SourceError::Hostile {
-                what: self.what.clone(),
-                member: quoted(name),
-                why: "it leads out of the archive",
-            });
+            let member = quoted(name);
+            let why = format!("it holds the member {member}: it leads out of the archive");
+            return Err(self.hostile(why));
         };
         for _ in 0..MAX_LINKS {
             match self.members.get(&name) {
@@ -320,11 +312,7 @@ impl SourceFiles for TarIndex {
                 None => return Ok(None),
             }
         }
-        Err(SourceError::HostileLink {
-            what: self.what.clone(),
-            member: quoted(&name),
-            target: "itself".to_owned(),
-        })
+        Err(self.hostile(format!("its {} is a link to itself", quoted(&name))))
     }
 }
 

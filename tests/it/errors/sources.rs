@@ -255,19 +255,19 @@ fn archive_with_path_traversal_is_refused() {
         .file("l/layer.tar", &test_image.layers[0])
         .file("../../etc/cron.d/x", b"* * * * * root true");
     insta::assert_snapshot!(push_error(&climbing.finish(), 1), @"
-    error: `image.tar` is refused, it holds the member `../../etc/cron.d/x`: its name climbs out of the archive
+    error: `image.tar` is refused: it holds the member `../../etc/cron.d/x`: its name climbs out of the archive
 
     hint: no image builder writes such an archive: find out who made it
     ");
     let absolute = with("/etc/passwd").file("/etc/passwd", &test_image.layers[0]);
     insta::assert_snapshot!(push_error(&absolute.finish(), 1), @"
-    error: `image.tar` is refused, it holds the member `/etc/passwd`: its name is absolute
+    error: `image.tar` is refused: it holds the member `/etc/passwd`: its name is absolute
 
     hint: no image builder writes such an archive: find out who made it
     ");
     let named_alone = with("../../../etc/passwd");
     insta::assert_snapshot!(push_error(&named_alone.finish(), 1), @"
-    error: `image.tar` is refused, it holds the member `../../../etc/passwd`: it leads out of the archive
+    error: `image.tar` is refused: it holds the member `../../../etc/passwd`: it leads out of the archive
 
     hint: no image builder writes such an archive: find out who made it
     ");

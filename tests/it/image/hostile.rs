@@ -80,17 +80,17 @@ fn hostile_archive_is_refused() {
     })
     .collect();
     assert_snapshot!(all.join("\n\n"), @r"
-    error: `app.tar` is refused, it holds the member `../../etc/passwd`: its name climbs out of the archive
+    error: `app.tar` is refused: it holds the member `../../etc/passwd`: its name climbs out of the archive
 
     hint: no image builder writes such an archive: find out who made it
     exit code 1
 
-    error: `app.tar` is refused, it holds the member `/etc/passwd`: its name is absolute
+    error: `app.tar` is refused: it holds the member `/etc/passwd`: its name is absolute
 
     hint: no image builder writes such an archive: find out who made it
     exit code 1
 
-    error: `app.tar` is refused, it holds the member `a/../../b`: its name climbs out of the archive
+    error: `app.tar` is refused: it holds the member `a/../../b`: its name climbs out of the archive
 
     hint: no image builder writes such an archive: find out who made it
     exit code 1
