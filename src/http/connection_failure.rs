@@ -173,7 +173,7 @@ impl ConnectionFailure {
         if error.kind() == io::ErrorKind::TimedOut {
             return Some(Self::Stalled);
         }
-        // The text of `getaddrinfo` for EAI_AGAIN, in glibc and in musl.
+        // The text of `getaddrinfo` for EAI_AGAIN, in glibc.
         let text = error.to_string();
         let again = ["Temporary failure in name resolution", "Try again"];
         (text.starts_with("failed to lookup address") && again.iter().any(|a| text.contains(a)))
