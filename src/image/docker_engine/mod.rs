@@ -57,20 +57,62 @@ pub(super) async fn open(
         reference: None,
     };
     let name = name(&image.reference);
-    let reference = name.as_ref().unwrap_or(&image.reference);
-    let export = Export::request(&image.engine, reference, network).await;
-    let export = export.map_err(SourceError::Engine)?;
+    let reference = name.clone().unwrap_or_else(|| image.reference.clone());
     let opening = Source::open_on_thread(move || {
         let (what, mut opened) = archive.copied(ChunkReader::new(receive), &spool)?;
         opened.image.names = name.map_or(opened.image.names, |name| vec![name]);
         Ok((what, opened))
     });
-    // If the export breaks off, the engine's error explains it, and the error of the incomplete
-    // archive does not. If the copy fails, the receiver is dropped, which is not an error of the
-    // engine.
-    match tokio::join!(export.send_to(send), opening) {
+    // If there is no export, or it breaks off, the engine's error explains it, and the error of the
+    // incomplete archive does not. If the copy fails, the receiver is dropped, which is not an error
+    // of the engine.
+    match tokio::join!(export(&image.engine, reference, network, send), opening) {
         (Err(error), _) => Err(SourceError::Engine(error)),
         (Ok(()), source) => source,
+    }
+}
+
+/// Sends an export to the channel in chunks, until its end or until the receiver is dropped.
+async fn export(
+    address: &EngineAddress,
+    reference: String,
+    network: &Network,
+    chunks: mpsc::Sender<Bytes>,
+) -> Result<(), EngineError> {
+    let engine = Engine::connect(address, network).await?;
+    tracing::info!("exporting `{reference}` from the Docker engine at {address}");
+    let path = format!("/images/{reference}/get");
+    let mut response = match engine.get(&path, PREPARATION).await {
+        Err(EngineError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+            return Err(EngineError::NoImage {
+                similar: engine.similar(&reference).await,
+                engine: engine.address,
+                reference,
+            });
+        }
+        response => response?,
+    };
+    let broken = |received, cause| EngineError::Broken {
+        engine: address.clone(),
+        reference: reference.clone(),
+        received,
+        cause,
+    };
+    let (mut received, mut tail) = (0, Vec::new());
+    while let Some(chunk) = within(engine.stall_timeout, response.chunk())
+        .await
+        .map_err(|cause| broken(received, cause.into()))?
+    {
+        received += chunk.len() as u64;
+        tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+        tail.drain(..tail.len().saturating_sub(TAIL));
+        if chunks.send(chunk).await.is_err() {
+            return Ok(());
+        }
+    }
+    match message_at_end(&tail) {
+        Some(message) => Err(broken(received, EngineMessage(message).into())),
+        None => Ok(()),
     }
 }
 
@@ -181,70 +223,6 @@ impl Engine {
             similar.extend(closest.map(str::to_owned));
         }
         similar
-    }
-}
-
-/// An export whose response has started.
-struct Export {
-    engine: Engine,
-    reference: String,
-    response: Response,
-}
-
-impl Export {
-    async fn request(
-        address: &EngineAddress,
-        reference: &str,
-        network: &Network,
-    ) -> Result<Self, EngineError> {
-        let engine = Engine::connect(address, network).await?;
-        tracing::info!("exporting `{reference}` from the Docker engine at {address}");
-        let path = format!("/images/{reference}/get");
-        let reference = reference.to_owned();
-        match engine
-            .get(&path, PREPARATION.max(engine.stall_timeout))
-            .await
-        {
-            Ok(response) => Ok(Self {
-                engine,
-                reference,
-                response,
-            }),
-            Err(EngineError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
-                Err(EngineError::NoImage {
-                    similar: engine.similar(&reference).await,
-                    engine: engine.address,
-                    reference,
-                })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Sends the export to the channel in chunks, until its end or until the receiver is dropped.
-    async fn send_to(mut self, chunks: mpsc::Sender<Bytes>) -> Result<(), EngineError> {
-        let broken = |received, cause| EngineError::Broken {
-            engine: self.engine.address.clone(),
-            reference: self.reference.clone(),
-            received,
-            cause,
-        };
-        let (mut received, mut tail) = (0, Vec::new());
-        while let Some(chunk) = within(self.engine.stall_timeout, self.response.chunk())
-            .await
-            .map_err(|cause| broken(received, cause.into()))?
-        {
-            received += chunk.len() as u64;
-            tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
-            tail.drain(..tail.len().saturating_sub(TAIL));
-            if chunks.send(chunk).await.is_err() {
-                return Ok(());
-            }
-        }
-        match message_at_end(&tail) {
-            Some(message) => Err(broken(received, EngineMessage(message).into())),
-            None => Ok(()),
-        }
     }
 }
 
