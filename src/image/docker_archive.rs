@@ -337,20 +337,20 @@ fn open_uncompressed(
             .as_ref()
             .and_then(|sources| sources.get(&diff_id))
             .filter(|source| source.is_foreign());
-        let (form, size) = match foreign {
+        let (format, size) = match foreign {
             Some(source) => (LayerFormat::Foreign(source.clone()), source.size),
             None => {
                 let range = require(path)?;
-                let form = layer_format(documents, path, &range)?;
+                let format = layer_format(documents, path, &range)?;
                 let size = range.size;
                 blobs.insert(diff_id.clone(), range);
-                (form, size)
+                (format, size)
             }
         };
         layers.push(UncompressedLayer {
             diff_id,
             size,
-            form,
+            format,
         });
     }
     Ok(Opened {
@@ -382,10 +382,10 @@ fn layer_format(
         None => Ok(LayerFormat::Tar),
         Some(CompressionFormat::Gzip) => Ok(LayerFormat::Gzip),
         Some(CompressionFormat::Zstd) => Ok(LayerFormat::Zstd),
-        Some(other) => Err(SourceError::LayerForm {
+        Some(other) => Err(SourceError::LayerCompression {
             what: documents.what(),
             layer: quoted(path),
-            form: other.name(),
+            format: other.name(),
         }),
     }
 }
@@ -414,7 +414,7 @@ fn describes(manifest: &Manifest, image: &UncompressedImage) -> bool {
             .layers
             .iter()
             .zip(&image.layers)
-            .all(|(named, layer)| match &layer.form {
+            .all(|(named, layer)| match &layer.format {
                 LayerFormat::Tar => named.digest == layer.diff_id && named.size == layer.size,
                 LayerFormat::Foreign(source) => named.digest == source.digest,
                 LayerFormat::Gzip | LayerFormat::Zstd => false,

@@ -108,7 +108,7 @@ pub struct UncompressedLayer {
     /// The number of bytes in the source, in the source's format.
     pub size: u64,
     /// The format in the source.
-    pub form: LayerFormat,
+    pub format: LayerFormat,
 }
 
 /// The format of a layer of an [`UncompressedImage`].

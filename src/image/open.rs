@@ -229,10 +229,10 @@ impl Archive {
         start_of(file).map_err(|cause| SourceError::read(&self.what, cause))
     }
 
-    fn not_an_image(&self, looks: FileKind) -> SourceError {
+    fn not_an_image(&self, kind: FileKind) -> SourceError {
         SourceError::NotImage {
             what: self.what.clone(),
-            looks,
+            kind,
         }
     }
 }

@@ -128,7 +128,7 @@ fn read_error(what: &str, compression: Option<CompressionFormat>, cause: io::Err
         None => SourceError::read(what, cause),
         Some(compression) => SourceError::Unpack {
             what: what.to_owned(),
-            form: compression.name(),
+            format: compression.name(),
             fault: match cause.kind() {
                 io::ErrorKind::UnexpectedEof => Fault::Cut,
                 io::ErrorKind::OutOfMemory => Fault::Memory,

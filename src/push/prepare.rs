@@ -247,7 +247,7 @@ async fn reuse_layers<'a>(
     if let Compression::With(_) = options.compression {
         let to_compress = pending
             .iter()
-            .filter(|layer| layer.form == LayerFormat::Tar);
+            .filter(|layer| layer.format == LayerFormat::Tar);
         let sizes = to_compress.map(|layer| layer.size);
         settings.progress.expect(Work::Compress, sizes);
     }
@@ -327,7 +327,7 @@ async fn compress_layer(
     };
     // A layer that is compressed in the source is pushed unchanged, with the digest of its bytes.
     let hashed = async || source.hash(diff_id).await.map_err(PushError::Source);
-    let (encoding, blob) = match (&layer.form, settings.options.compression) {
+    let (encoding, blob) = match (&layer.format, settings.options.compression) {
         (LayerFormat::Foreign(descriptor), _) => {
             let encoding = LayerEncoding::Foreign {
                 media_type: descriptor.media_type.clone(),

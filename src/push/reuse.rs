@@ -100,7 +100,11 @@ pub(super) async fn shared_layers(
 ) -> HashMap<Digest, Layer> {
     let encoding = LayerEncoding::from(compression);
     let mut shared = HashMap::new();
-    for layer in image.layers.iter().filter(|it| it.form == LayerFormat::Tar) {
+    for layer in image
+        .layers
+        .iter()
+        .filter(|it| it.format == LayerFormat::Tar)
+    {
         let previous = found.iter().find_map(|(_, reusable)| {
             let previous = reusable.layers.get(&layer.diff_id)?;
             (LayerEncoding::of(previous)? == encoding).then_some(previous)

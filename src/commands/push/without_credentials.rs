@@ -54,7 +54,7 @@ async fn check(source: &Source) -> Result<(), PushError> {
         Content::Uncompressed(image) => {
             let layers = image.layers.iter();
             // The digest of a compressed layer is not stated.
-            let plain = layers.filter(|layer| layer.form == LayerFormat::Tar);
+            let plain = layers.filter(|layer| layer.format == LayerFormat::Tar);
             plain.map(|layer| layer.diff_id.clone()).collect::<Vec<_>>()
         }
     };

@@ -41,7 +41,7 @@ impl Diagnostic for SourceError {
                  was downloaded"
                     .to_owned()
             }
-            Self::NotImage { looks, .. } => looks.advice().to_owned(),
+            Self::NotImage { kind, .. } => kind.advice().to_owned(),
             Self::NotLayout { advice, .. } => match advice {
                 Some(advice) => advice.clone(),
                 None => "name the directory that holds `oci-layout` and `index.json`".to_owned(),
@@ -99,7 +99,7 @@ impl Diagnostic for SourceError {
                 "save it from where the platform is: `docker save --platform linux/amd64 …`"
                     .to_owned()
             }
-            Self::LayerForm { .. } => {
+            Self::LayerCompression { .. } => {
                 "make the image again with gzip, zstd or uncompressed layers".to_owned()
             }
             Self::Ambiguous {

@@ -32,8 +32,8 @@ pub enum SourceError {
         cause: io::Error,
     },
     /// A file that is not an archive, or an archive that is not an image.
-    #[error("{what} is no image archive: it {looks}")]
-    NotImage { what: String, looks: FileKind },
+    #[error("{what} is no image archive: it {kind}")]
+    NotImage { what: String, kind: FileKind },
     /// A directory that is not an OCI layout.
     #[error("{what} is no OCI layout: it has no `{lacks}`")]
     NotLayout {
@@ -149,11 +149,11 @@ pub enum SourceError {
         diff_ids: usize,
     },
     /// The compression of a layer is not one that registries accept.
-    #[error("the layer {layer} of {what} is compressed with {form}, which images cannot have")]
-    LayerForm {
+    #[error("the layer {layer} of {what} is compressed with {format}, which images cannot have")]
+    LayerCompression {
         what: String,
         layer: String,
-        form: &'static str,
+        format: &'static str,
     },
     /// There are several images, and `image` does not select one.
     #[error("{what} holds {count} images{}, and `image` does not say which", under_reference(.reference.as_deref()))]
@@ -193,10 +193,10 @@ pub enum SourceError {
         cause: io::Error,
     },
     /// A compressed archive ends early, is damaged, or needs too much memory.
-    #[error("cannot decompress {what}: its {form} stream {fault}")]
+    #[error("cannot decompress {what}: its {format} stream {fault}")]
     Unpack {
         what: String,
-        form: &'static str,
+        format: &'static str,
         fault: Fault,
         #[source]
         cause: io::Error,

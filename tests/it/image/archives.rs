@@ -24,7 +24,7 @@ fn classic_archive_is_read_in_place() {
     let diff_ids: Vec<Digest> = image.layers.iter().map(|l| l.diff_id.clone()).collect();
     assert_eq!(diff_ids, test_image.diff_ids());
     for (layer, bytes) in image.layers.iter().zip(&test_image.layers) {
-        assert_eq!(layer.form, LayerFormat::Tar);
+        assert_eq!(layer.format, LayerFormat::Tar);
         assert_eq!(layer.size, bytes.len() as u64);
         assert_eq!(&read(&source, &layer.diff_id, 0), bytes);
         assert_eq!(read(&source, &layer.diff_id, 700), bytes[700..]);
@@ -196,9 +196,9 @@ fn compressed_layers_are_recognized_by_their_bytes() {
         .finish();
     let source = Archive::of(&bytes).open().unwrap();
     let layers = &unpacked(&source).layers;
-    assert_eq!(layers[0].form, LayerFormat::Gzip);
+    assert_eq!(layers[0].format, LayerFormat::Gzip);
     assert_eq!(layers[0].size, zero.len() as u64);
-    assert_eq!(layers[1].form, LayerFormat::Tar);
+    assert_eq!(layers[1].format, LayerFormat::Tar);
     let hash = super::run(source.hash(&layers[0].diff_id)).unwrap();
     assert_eq!(hash, Digest::of(&zero));
 }
@@ -217,9 +217,9 @@ fn foreign_layers_have_no_content_in_an_archive() {
         .finish();
     let source = Archive::of(&bytes).open().unwrap();
     let layers = &unpacked(&source).layers;
-    assert!(matches!(&layers[0].form, LayerFormat::Foreign(base) if base.size == 4));
+    assert!(matches!(&layers[0].format, LayerFormat::Foreign(base) if base.size == 4));
     assert_eq!(source.blob_size(&layers[0].diff_id), None);
-    assert_eq!(layers[1].form, LayerFormat::Tar);
+    assert_eq!(layers[1].format, LayerFormat::Tar);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn read_all(source: &Source) {
         Content::Uncompressed(image) => image
             .layers
             .iter()
-            .filter(|layer| !matches!(layer.form, LayerFormat::Foreign(_)))
+            .filter(|layer| !matches!(layer.format, LayerFormat::Foreign(_)))
             .map(|layer| layer.diff_id.clone())
             .collect(),
         Content::Manifests(tree) => std::iter::once(&tree.root)

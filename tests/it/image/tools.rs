@@ -45,7 +45,7 @@ fn check_layers(source: &Source) -> usize {
     match &source.image().content {
         Content::Uncompressed(image) => {
             for layer in &image.layers {
-                assert_eq!(layer.form, LayerFormat::Tar);
+                assert_eq!(layer.format, LayerFormat::Tar);
                 assert_eq!(Digest::of(&read(source, &layer.diff_id, 0)), layer.diff_id);
             }
             image.layers.len()
