@@ -8,7 +8,8 @@ use crate::auth::google::disabled_api::enable_hint;
 use crate::auth::google::quota;
 use crate::auth::service_controls;
 use crate::diagnostics::sanitize::sanitize;
-use crate::http::{ErrorResponse, bounded_text};
+use crate::diagnostics::secret::redact;
+use crate::http::ErrorResponse;
 
 /// `google.rpc.Status`, the error of an operation.
 #[derive(Debug, Deserialize)]
@@ -28,7 +29,7 @@ impl From<Rpc> for ErrorResponse {
         Self {
             status,
             code: Some(code.to_owned()),
-            message: bounded_text(&rpc.message),
+            message: redact(&rpc.message),
             details: rpc.details,
             retry_after: None,
         }

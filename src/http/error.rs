@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use super::connection_failure::ConnectionFailure;
 use super::error_response::ErrorResponse;
+use super::error_text::bounded_text;
 use super::url_text::{host, redacted};
 use crate::diagnostics::ExitCode;
 use crate::diagnostics::sanitize::sanitize;
@@ -73,7 +74,7 @@ impl HttpError {
 
     /// A response with an error status. Its message is the cause.
     pub(crate) fn refused(method: Method, url: Url, response: ErrorResponse) -> Self {
-        let message = Some(response.message.clone()).filter(|text| !text.trim().is_empty());
+        let message = Some(bounded_text(&response.message)).filter(|text| !text.is_empty());
         Self {
             method,
             url: Box::new(url),
@@ -194,5 +195,29 @@ impl fmt::Display for HttpError {
             Some((times, _)) => write!(formatter, " ({times} tries)"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn long_message_is_shortened_only_where_it_is_shown() {
+        let message = "sha256:0123456789 ".repeat(200);
+        let body = serde_json::json!({"errors": [{"code": "BLOB_UNKNOWN", "message": message}]});
+        let body = body.to_string();
+        let status = StatusCode::NOT_FOUND;
+        let response = ErrorResponse::parse(status, &HeaderMap::new(), body.as_bytes());
+        let url = "https://gcr.io/v2/acme/app/manifests/1?x=secret".parse();
+        let error = HttpError::refused(Method::PUT, url.unwrap(), response);
+        assert_eq!(error.message(), message);
+        assert_eq!(error.source().unwrap().to_string().len(), 1_000);
+        let line = "PUT https://gcr.io/v2/acme/app/manifests/1: 404 BLOB_UNKNOWN";
+        assert_eq!(error.to_string(), line);
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::error_text::{PAGE, bounded_text, plain_text};
 use super::retry_after::retry_after;
+use crate::diagnostics::secret::redact;
 use crate::oci::json;
 
 /// A response with an error status.
@@ -20,7 +21,8 @@ pub struct ErrorResponse {
     pub status: StatusCode,
     /// `DENIED`, `PERMISSION_DENIED`, `invalid_grant`, `Forbidden`, ….
     pub code: Option<String>,
-    /// The message, bounded and without secrets. Empty if there is none.
+    /// The message, without secrets. Empty if there is none. It may list what is missing, and is
+    /// shortened where it is shown.
     pub message: String,
     /// The details: a list in the format of Google's APIs, an object in that of Kubernetes.
     pub(crate) details: Value,
@@ -39,9 +41,7 @@ impl ErrorResponse {
             .or_else(|| of_oauth(body))
             .or_else(|| of_kubernetes(body));
         let (code, message, details) = match known {
-            Some((code, message, details)) => {
-                (bounded_text(&code), bounded_text(&message), details)
-            }
+            Some((code, message, details)) => (bounded_text(&code), redact(&message), details),
             None => (String::new(), plain_text(body), Value::Null),
         };
         Self {
