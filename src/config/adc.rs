@@ -109,13 +109,13 @@ fn of_content(
     let parsed = parsed.map_err(|fault| {
         let (what, fix) = credentials::describe(&json, &fault);
         let as_file = format!(
-            "`{variable}` names a file: on GitLab make it a variable of type File, or give the \
-             content in `credentials_json`"
+            "`{variable}` must be the path of a file: on GitLab, make it a variable of type File, \
+             or set `credentials_json` to the content"
         );
         vec![AdcError {
             variable,
             text: format!(
-                "it holds a file's content, not its path, and {what}; its value is not shown"
+                "it is the content of a file, not its path, and {what}; its value is not shown"
             ),
             hints: fix.into_iter().chain([as_file]).collect(),
         }]
@@ -124,8 +124,9 @@ fn of_content(
 }
 
 /// The hint for a file of google-github-actions/auth that a later step does not have.
-const MISSING_FILE: &str = "google-github-actions/auth leaves its file in the workspace: check the \
-    repository out before that step, not after it, and leave `create_credentials_file` on";
+const MISSING_FILE: &str = "google-github-actions/auth writes its file to the workspace: check \
+                            out the repository before that step, not after it, and do not turn off \
+                            `create_credentials_file`";
 
 /// A fault of another tool's variable that is not reported yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ fn read(
 ) -> Result<GoogleCredential, (String, Vec<String>)> {
     let json = read_text(environment, path).map_err(|error| {
         let hint = (error.kind() == std::io::ErrorKind::PermissionDenied)
-            .then(|| "only its owner may read it: run as the same user, or as root".to_owned());
+            .then(|| "only its owner can read it: run as the same user, or as root".to_owned());
         (
             format!("the file that it names cannot be read: {error}"),
             hint.into_iter().collect(),

@@ -5,8 +5,8 @@ use super::environment::Environment;
 use super::github_event;
 use crate::ci::Ci;
 
-const SKIP: &str = "for pull requests of forks, `missing_credentials: skip` checks the image and \
-    pushes nothing";
+const SKIP: &str = "for pull requests from forks, set `missing_credentials: skip`: it checks the \
+                    image and pushes nothing";
 
 /// The hints, most useful first.
 pub(super) fn missing_credential(environment: &Environment<'_>) -> Vec<String> {
@@ -14,39 +14,38 @@ pub(super) fn missing_credential(environment: &Environment<'_>) -> Vec<String> {
         None => (
             of_shell(),
             &[
-                "a CI has no such login: it is given a service-account key in `credentials_json`, \
-               or signs in without a key by `workload_identity_provider`",
+                "a CI job has no such login: set `credentials_json` to a service-account key, or \
+                 sign in without a key with `workload_identity_provider`",
             ],
         ),
         Some(Ci::GitHub) => (
-            "give `credentials_json` (a service-account key) from a secret; or no key at all: \
-             `permissions: id-token: write` and `contents: read` for the job, and the provider's \
-             name in `workload_identity_provider`"
+            "set `credentials_json` to a service-account key from a secret, or use no key: add \
+             `permissions: id-token: write` and `contents: read` to the job, and set \
+             `workload_identity_provider`"
                 .to_owned(),
             &[
-                "a secret is empty where its name is misspelt, in jobs without its `environment`, \
-                 and in pull requests of forks and Dependabot's",
+                "a secret is empty if its name is misspelled, if the job lacks the secret's \
+                 `environment`, and in pull requests from forks and from Dependabot",
                 SKIP,
             ],
         ),
         Some(Ci::GitLab) => (
-            "give GCR_PUSH_CREDENTIALS_JSON (a service-account key) in Settings > CI/CD > \
-             Variables; or no key at all: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: \
-             https://gitlab.com}}` in the job, and the provider's name in \
-             GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER"
+            "set GCR_PUSH_CREDENTIALS_JSON to a service-account key in Settings > CI/CD > \
+             Variables, or use no key: add `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: \
+             https://gitlab.com}}` to the job, and set GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER"
                 .to_owned(),
             &[
-                "a variable that is protected is there on protected branches and tags alone, one \
-                 of an environment in that environment's jobs alone, and none in pipelines of \
-                 forks",
-                "for merge requests of forks, `missing_credentials: skip` checks the image and \
-                 pushes nothing",
+                "a protected variable is set only on protected branches and tags, and a variable \
+                 of an environment only in jobs of that environment; pipelines from forks have \
+                 neither",
+                "for merge requests from forks, set `missing_credentials: skip`: it checks the \
+                 image and pushes nothing",
             ],
         ),
         Some(Ci::Other) => (
-            "give `credentials_json` (a service-account key), `access_token`, or \
-             `workload_identity_provider` with the CI's OIDC token in `oidc_token`; a secret is \
-             empty where its name is misspelt, or this job may not see it"
+            "set `credentials_json` to a service-account key, or set `access_token`, or set \
+             `workload_identity_provider` and put the CI's OIDC token in `oidc_token`; a secret is \
+             empty if its name is misspelled, or if this job is not allowed to read it"
                 .to_owned(),
             &[SKIP],
         ),
@@ -55,8 +54,8 @@ pub(super) fn missing_credential(environment: &Environment<'_>) -> Vec<String> {
     let event = github_event::with_secrets(environment).filter(|_| skips);
     let not_here = event.map(|event| {
         format!(
-            "`missing_credentials: skip` is for runs that get no secrets, as those for pull \
-             requests of forks, and this one, for {event}, gets them"
+            "`missing_credentials: skip` is only for runs that get no secrets, such as those for \
+             pull requests from forks; this run, for {event}, gets secrets"
         )
     });
     let rest = rest.iter().filter(|hint| !skips || !hint.contains("skip"));

@@ -65,16 +65,17 @@ impl CommandLine {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CliError {
     /// A word that is not a command.
-    #[error("{} is no command, expected {}", quoted(.0), any_of(&CommandName::ALL.map(CommandName::word)))]
+    #[error("{} is not a command, expected {}", quoted(.0), any_of(&CommandName::ALL.map(CommandName::word)))]
     Command(String),
     /// A flag that does not exist, or not for this command.
     #[error("{} has no flag {}", of_command(*.0), quoted(.1))]
     Flag(Option<CommandName>, String),
     /// A flag before the command.
-    #[error("the flag {} has to follow the command", quoted(.0))]
+    #[error("put the flag {} after the command", quoted(.0))]
     BeforeCommand(String),
     /// A flag for a secret.
-    #[error("`{}` is a secret and has no flag, because everyone can list the arguments of processes", .0.name)]
+    #[error("`{}` is a secret and has no flag, because other users can read the arguments of a \
+             process", .0.name)]
     Secret(&'static Variable),
     /// A flag without its value.
     #[error("the flag `{0}` needs a value")]
@@ -83,7 +84,7 @@ pub enum CliError {
     #[error("`{0}` is given twice")]
     Twice(String),
     /// More arguments than the command takes.
-    #[error("{} does not take so many arguments", of_command(*.0))]
+    #[error("{} does not accept so many arguments", of_command(*.0))]
     Surplus(Option<CommandName>),
     /// A shell without completions.
     #[error("`gcr-push completions` needs a shell: {}", any_of(SHELLS))]
@@ -110,7 +111,7 @@ impl Diagnostic for CliError {
             Self::BeforeCommand(_) => Some("as in `gcr-push push --dry-run`".to_owned()),
             Self::Secret(variable) => Some(format!("set {}", variable.environment_name())),
             Self::NoValue(flag) => Some(format!(
-                "a value that begins with `-` is written `{flag}=VALUE`"
+                "write a value that begins with `-` as `{flag}=VALUE`"
             )),
             Self::Surplus(Some(command)) => Some(help(*command)),
             Self::Twice(_)

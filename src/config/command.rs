@@ -48,10 +48,10 @@ impl CommandName {
     pub fn summary(self) -> &'static str {
         match self {
             Self::Push => "Push an image to one or more destinations, and check it",
-            Self::Mirror => "Copy many images from other registries, as a file says",
+            Self::Mirror => "Copy the images that a file lists from other registries",
             Self::List => "List the images of a project, or the tags of an image",
-            Self::PullSecret => "Make the Kubernetes Secret with which a cluster pulls",
-            Self::Setup => "Show what Google Cloud lacks for a push, create or remove it",
+            Self::PullSecret => "Create the Kubernetes Secret that a cluster pulls with",
+            Self::Setup => "Show, create or remove what a push needs in Google Cloud",
             Self::Doctor => "Check everything that can be checked before a push",
         }
     }

@@ -106,8 +106,8 @@ fn refuse(input: &Input, document: &ObjectDocument, error: &FileError) {
 }
 
 /// The hint with the forms that a key may have.
-const FORMS: &str = "give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path \
-    to it";
+const FORMS: &str = "use the JSON of the key file, its base64 (`base64 -w0 key.json`), or a \
+                     path to it";
 
 /// Describes why a text is no credential file, and the fix. It quotes no part of the text.
 pub(super) fn describe(json: &str, fault: &FileError) -> (String, Option<String>) {
@@ -129,15 +129,16 @@ pub(super) fn describe(json: &str, fault: &FileError) -> (String, Option<String>
 /// Checks an access token. It goes into a header, where a space or a line break would end it.
 fn check_token(token: &str) -> Result<Secret, &'static str> {
     if token.starts_with('{') {
-        return Err("it is JSON, not a token; a key belongs into `credentials_json`");
+        return Err("it is JSON, not a token; put a key in `credentials_json`");
     }
     if token.contains(char::is_whitespace) {
         return Err(
-            "it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown",
+            "it contains a space or a line break; set it to the token only, without `Bearer`; its \
+             value is not shown",
         );
     }
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("it has characters that no token has; its value is not shown");
+        return Err("it contains characters that a token cannot have; its value is not shown");
     }
     Ok(Secret::new(token))
 }

@@ -14,8 +14,8 @@ const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// The port that IANA assigned to Docker without TLS.
 const PORT: u16 = 2375;
 
-const CLIENT: &str = "let the Docker client do the talking: `docker save --output image.tar NAME`, and name \
-     `docker-archive:image.tar`";
+const CLIENT: &str = "save the image with the Docker client, `docker save --output image.tar \
+                      NAME`, and use `docker-archive:image.tar`";
 
 /// Parses the reference behind `docker-daemon:`, and reads the engine's address.
 pub(super) fn image(reference: &str, environment: &Environment<'_>) -> Option<DaemonImage> {
@@ -43,7 +43,7 @@ fn address(environment: &Environment<'_>) -> Option<EngineAddress> {
     {
         environment.errors.invalid(
             "DOCKER_TLS_VERIFY",
-            "an engine that wants TLS cannot be asked",
+            "a Docker engine that requires TLS is not supported",
         );
         environment.errors.hint(CLIENT);
         return None;
@@ -65,11 +65,11 @@ fn parse(text: &str) -> Result<EngineAddress, String> {
             quoted(text)
         )),
         "tcp" | "http" => tcp(rest).ok_or_else(|| {
-            "what follows the `://` is no `HOST:PORT`; its value is not shown".to_owned()
+            "the part after `://` is not `HOST:PORT`; its value is not shown".to_owned()
         }),
-        "https" => Err("an engine that wants TLS cannot be asked".to_owned()),
+        "https" => Err("a Docker engine that requires TLS is not supported".to_owned()),
         _ => Err(format!(
-            "an engine cannot be asked over {}, only over {FORMS}",
+            "a Docker engine is not supported over {}, only over {FORMS}",
             quoted(&format!("{scheme}://"))
         )),
     }
@@ -100,7 +100,12 @@ fn check(reference: &str) -> Result<(), String> {
     if reference.is_empty() {
         return Err("there is no image after `docker-daemon:`".to_owned());
     }
-    let fault = |why: &str| Err(format!("{} names no image: {why}", quoted(reference)));
+    let fault = |why: &str| {
+        Err(format!(
+            "{} is not the name of an image: {why}",
+            quoted(reference)
+        ))
+    };
     let (rest, digest) = match reference.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
         None => (reference, None),
@@ -130,7 +135,7 @@ fn check(reference: &str) -> Result<(), String> {
         is_host_name(&name.to_lowercase()) && port.is_none_or(|port| port.parse::<u16>().is_ok())
     };
     if host.is_some_and(|host| !is_host(host)) {
-        return fault("what is in front of the first `/` is no host");
+        return fault("the part before the first `/` is not a host");
     }
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return fault("names are in lower case");
@@ -189,17 +194,17 @@ mod tests {
         .iter()
         .map(|text| parse(text).unwrap_err())
         .collect();
-        insta::assert_snapshot!(faults.join("\n"), @r"
-        an engine cannot be asked over `ssh://`, only over `unix:///PATH` or `tcp://HOST:PORT`
-        an engine that wants TLS cannot be asked
-        an engine cannot be asked over `npipe://`, only over `unix:///PATH` or `tcp://HOST:PORT`
+        insta::assert_snapshot!(faults.join("\n"), @"
+        a Docker engine is not supported over `ssh://`, only over `unix:///PATH` or `tcp://HOST:PORT`
+        a Docker engine that requires TLS is not supported
+        a Docker engine is not supported over `npipe://`, only over `unix:///PATH` or `tcp://HOST:PORT`
         it is `/var/run/docker.sock`, expected `unix:///PATH` or `tcp://HOST:PORT`
         it is `unix://run/docker.sock`, but the path of a socket starts with `/`: `unix:///run/docker.sock`
-        what follows the `://` is no `HOST:PORT`; its value is not shown
-        what follows the `://` is no `HOST:PORT`; its value is not shown
-        what follows the `://` is no `HOST:PORT`; its value is not shown
-        what follows the `://` is no `HOST:PORT`; its value is not shown
-        what follows the `://` is no `HOST:PORT`; its value is not shown
+        the part after `://` is not `HOST:PORT`; its value is not shown
+        the part after `://` is not `HOST:PORT`; its value is not shown
+        the part after `://` is not `HOST:PORT`; its value is not shown
+        the part after `://` is not `HOST:PORT`; its value is not shown
+        the part after `://` is not `HOST:PORT`; its value is not shown
         ");
     }
 
@@ -250,19 +255,19 @@ mod tests {
         .collect();
         insta::assert_snapshot!(faults.join("\n"), @"
         there is no image after `docker-daemon:`
-        `App` names no image: names are in lower case
+        `App` is not the name of an image: names are in lower case
         tag `` would be refused: it is empty, as where a variable is not set in this run
         tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
-        `app/` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
-        `//app` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
-        `app:1:2` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
-        `../app` names no image: what is in front of the first `/` is no host
-        `a b` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
-        `app@sha256:12` names no image: expected `@sha256:` and 64 hexadecimal digits at its end
-        `no host.:1/app` names no image: what is in front of the first `/` is no host
-        `app?x=1` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
-        `app%2fx` names no image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
-        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…` names no image: it is longer than 255 characters
+        `app/` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `//app` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `app:1:2` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `../app` is not the name of an image: the part before the first `/` is not a host
+        `a b` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `app@sha256:12` is not the name of an image: expected `@sha256:` and 64 hexadecimal digits at its end
+        `no host.:1/app` is not the name of an image: the part before the first `/` is not a host
+        `app?x=1` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `app%2fx` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…` is not the name of an image: it is longer than 255 characters
         ");
     }
 

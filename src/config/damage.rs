@@ -23,10 +23,9 @@ impl Damage {
 }
 
 /// The fix for keys that shells, YAML or web forms change.
-const AS_BASE64: &str =
-    "store it as base64, which nothing changes on the way: `base64 -w0 key.json`";
-const WHOLE_FILE: &str = "give the whole JSON file, as `gcloud iam service-accounts keys create \
-    key.json --iam-account=ACCOUNT` writes it";
+const AS_BASE64: &str = "store it as base64, so that nothing changes it: `base64 -w0 key.json`";
+const WHOLE_FILE: &str = "use the whole JSON file that `gcloud iam service-accounts keys create \
+                          key.json --iam-account=ACCOUNT` writes";
 
 /// Diagnoses a text that is not valid JSON. `None` if it matches no known damage.
 pub(super) fn damage(text: &str) -> Option<Damage> {
@@ -46,7 +45,7 @@ pub(super) fn other_json(text: &str) -> Option<Damage> {
     if json.is_array() {
         return Some(Damage::new(
             "it is a JSON array",
-            "give the object in it alone, from `{` to `}`",
+            "use only the object in it, from `{` to `}`",
         ));
     }
     if has("installed") || has("web") {
@@ -58,14 +57,14 @@ pub(super) fn other_json(text: &str) -> Option<Damage> {
     if has("auths") || has("credHelpers") || has("credsStore") {
         return Some(Damage::new(
             "it is a Docker config, not a service-account key",
-            "give it in `docker_config`",
+            "put it in `docker_config`",
         ));
     }
     if has("apiVersion") && has("kind") {
         return Some(Damage::new(
             "it is a Kubernetes object, not a service-account key",
-            "give the key in it: `kubectl get secret NAME -o jsonpath='{.data.KEY}'` prints it as \
-             base64, which is taken",
+            "use the key in it: `kubectl get secret NAME -o jsonpath='{.data.KEY}'` prints it as \
+             base64, which is accepted",
         ));
     }
     None
@@ -80,7 +79,7 @@ pub(super) fn of_private_key(json: &str) -> Option<Damage> {
     }
     let key = serde_json::from_str::<File>(json).ok()?.private_key;
     let what = if key.contains("\\n") {
-        "the line breaks of its `private_key` were escaped twice (`\\\\n` where `\\n` belongs)"
+        "the line breaks of its `private_key` are escaped twice (`\\\\n` instead of `\\n`)"
     } else if !key.trim_start().starts_with(BEGIN) {
         "its `private_key` does not begin with `-----BEGIN PRIVATE KEY-----`"
     } else if key.contains("ENCRYPTED") {
@@ -99,25 +98,25 @@ pub(super) fn of_private_key(json: &str) -> Option<Damage> {
 }
 
 fn of_placeholder(text: &str) -> Option<Damage> {
-    const FIX: &str = "check the variable's name, that it is there in this job, and that no quotes \
-        keep it from being replaced";
+    const FIX: &str = "check the variable's name, that the variable is set in this job, and that \
+                       no quotes prevent its replacement";
     if is_placeholder(text) {
         return Some(Damage::new(
-            format!("it is `{text}`, which nothing replaced by its value"),
+            format!("it is `{text}`: the variable was not replaced by its value"),
             FIX,
         ));
     }
     // The text in these forms may still be a secret, so it is not quoted.
     if text.starts_with("$(") && text.ends_with(')') {
         return Some(Damage::new(
-            "it is a command in `$(…)`, which no shell ran",
+            "it is a command in `$(…)` that no shell ran",
             FIX,
         ));
     }
     let is_reference = text.strip_prefix('$').is_some_and(is_variable);
     is_reference.then(|| {
         Damage::new(
-            "it begins with `$`, as a variable that nothing replaced by its value",
+            "it begins with `$`: a variable was not replaced by its value",
             FIX,
         )
     })
@@ -152,12 +151,12 @@ pub(super) fn is_placeholder(text: &str) -> bool {
 
 fn of_prefix(text: &str) -> Option<Damage> {
     if text.starts_with("-----BEGIN") {
-        return Some(Damage::new("it is a private key alone (PEM)", WHOLE_FILE));
+        return Some(Damage::new("it is only a private key (PEM)", WHOLE_FILE));
     }
     if text.starts_with("_json_key") {
         return Some(Damage::new(
-            "a registry's user name (`_json_key`) stands before it",
-            "give the key alone, from `{` to `}`",
+            "it begins with a registry's user name (`_json_key`)",
+            "use only the key, from `{` to `}`",
         ));
     }
     let (name, rest) = text.split_once('=')?;
@@ -170,8 +169,8 @@ fn of_prefix(text: &str) -> Option<Damage> {
         || base64(rest).is_some_and(|bytes| bytes.starts_with(b"{"));
     (is_name && is_value).then(|| {
         Damage::new(
-            "a name and `=` stand before it",
-            "give the value alone, without `NAME=`",
+            "it begins with a name and `=`",
+            "use only the value, without `NAME=`",
         )
     })
 }
@@ -185,7 +184,7 @@ fn of_json(text: &str) -> Damage {
     let fault = match serde_json::from_str::<serde_json::Value>(text) {
         Ok(_) => {
             return Damage {
-                what: "it is JSON that is no credential".to_owned(),
+                what: "it is JSON, but not a credential".to_owned(),
                 fix: Some(WHOLE_FILE.to_owned()),
             };
         }
@@ -196,58 +195,53 @@ fn of_json(text: &str) -> Damage {
     let after_brace = text[1..].trim_start_matches(' ');
     if after_brace.starts_with("\\n") || after_brace.starts_with("\\r") {
         return Damage::new(
-            "the line breaks between its members were escaped (they are `\\n` in it)",
+            "the line breaks between its members are escaped (as `\\n`)",
             compact,
         );
     }
     if said.starts_with("control character") {
         return Damage::new(
-            format!(
-                "a line break stands inside of a value of its JSON, where `\\n` belongs ({place})"
-            ),
+            format!("a value of its JSON contains a line break instead of `\\n` ({place})"),
             compact,
         );
     }
     if fault.classify() == Category::Eof {
         return Damage::new(
-            format!("it begins as JSON and ends too early ({place}): it was cut off"),
-            "give the whole file; where a variable takes one line alone, as base64: `base64 -w0 \
+            format!("its JSON ends too early ({place}): it was cut off"),
+            "use the whole file; if a variable accepts only one line, use base64: `base64 -w0 \
              key.json`",
         );
     }
     if text.contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']) {
         return Damage::new(
-            "an editor made typographic quotes of those of its JSON",
+            "an editor changed the quotes of its JSON to typographic quotes",
             "copy the file itself, or store it as base64: `base64 -w0 key.json`",
         );
     }
     if !text.contains('"') {
         let what = if text.contains('\'') {
-            "its quotes are single ones, where JSON has double ones"
+            "it has single quotes, but JSON requires double quotes"
         } else {
-            "its quotes are gone: a shell or a template took them away"
+            "its quotes are missing: a shell or a template removed them"
         };
         return Damage::new(what, AS_BASE64);
     }
     if said.starts_with("trailing comma") {
-        return Damage::new(
-            format!("there is a comma too many in its JSON ({place})"),
-            compact,
-        );
+        return Damage::new(format!("its JSON has an extra comma ({place})"), compact);
     }
     if said.starts_with("trailing characters") {
         return Damage::new(
-            format!("something stands behind its JSON ({place})"),
-            "give the key alone, from `{` to `}`",
+            format!("there is text after its JSON ({place})"),
+            "use only the key, from `{` to `}`",
         );
     }
     if text.contains('\u{a0}') {
         return Damage::new(
-            format!("there are no-break spaces in its JSON ({place})"),
+            format!("its JSON contains no-break spaces ({place})"),
             "copy the file itself, or store it as base64: `base64 -w0 key.json`",
         );
     }
-    Damage::new(format!("its JSON is broken ({place})"), compact)
+    Damage::new(format!("its JSON is not valid ({place})"), compact)
 }
 
 fn of_other_text(text: &str) -> Option<Damage> {
@@ -278,14 +272,14 @@ fn of_other_text(text: &str) -> Option<Damage> {
     if text.starts_with("ya29.") {
         return Some(Damage::new(
             "it is an access token",
-            "give it in `access_token`",
+            "put it in `access_token`",
         ));
     }
     let is_jwt = text.starts_with("ey") && text.split('.').count() == 3;
     is_jwt.then(|| {
         Damage::new(
             "it is a JWT",
-            "an OIDC token belongs into `oidc_token`, with `workload_identity_provider`",
+            "put an OIDC token in `oidc_token`, and set `workload_identity_provider`",
         )
     })
 }

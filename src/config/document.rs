@@ -132,7 +132,7 @@ pub(super) fn read_text(environment: &Environment<'_>, path: &Path) -> std::io::
 
 /// The error for a secret value that looks like a path to no file.
 pub(super) const NO_FILE: &str =
-    "no file is there, if it is meant as a path; its value is not shown";
+    "if it is meant as a path, the file does not exist; its value is not shown";
 
 pub(super) fn looks_like_a_path(text: &str) -> bool {
     text.len() < 1024

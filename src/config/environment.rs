@@ -325,7 +325,7 @@ fn check_inputs(mut unknown: Vec<String>, errors: &Errors) {
                 &escaped,
                 format!("there is no such input; did you mean `{near}`?"),
             ),
-            None => tracing::warn!("there is no input `{escaped}`: it changes nothing"),
+            None => tracing::warn!("there is no input `{escaped}`: it has no effect"),
         }
     }
 }

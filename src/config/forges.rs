@@ -12,7 +12,8 @@ use crate::oci::reference::Endpoint;
 pub(super) fn github(item: &str, environment: &Environment<'_>) -> Result<Forge, String> {
     let expected = || {
         format!(
-            "{} is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID`",
+            "{} is not a GitHub repository: expected `OWNER/REPO`, or with its numeric ids \
+             `OWNER/REPO#OWNER_ID/REPO_ID`",
             quoted(item)
         )
     };
@@ -39,7 +40,8 @@ pub(super) fn github(item: &str, environment: &Environment<'_>) -> Result<Forge,
 pub(super) fn gitlab(item: &str, environment: &Environment<'_>) -> Result<Forge, String> {
     let expected = || {
         format!(
-            "{} is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
+            "{} is not a GitLab project: expected `https://HOST/GROUP/PROJECT`, or with its \
+             numeric ids `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID`",
             quoted(item)
         )
     };

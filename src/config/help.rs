@@ -44,8 +44,8 @@ pub(super) fn long() -> String {
     for sentences in [
         "Every flag is also an environment variable, and an input of the GitHub action: \
          `--best-effort` is GCR_PUSH_BEST_EFFORT and `best_effort`. A flag takes precedence. An \
-         empty value counts as absent. Secrets have no flag, because everyone can list the \
-         arguments of processes.",
+         empty value counts as absent. Secrets have no flag, because other users can read the \
+         arguments of a process.",
         "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY apply to every connection. DOCKER_HOST is \
          the address of the engine of `docker-daemon:`; its default is \
          `unix:///var/run/docker.sock`.",
@@ -56,10 +56,13 @@ pub(super) fn long() -> String {
     text.push_str("Exit codes:\n");
     for (code, meaning) in [
         (ExitCode::Done, "done"),
-        (ExitCode::Failed, "failed for good"),
+        (ExitCode::Failed, "failed"),
         (ExitCode::Usage, "the request is wrong"),
         (ExitCode::Denied, "credentials or a permission were refused"),
-        (ExitCode::Temporary, "failed for now, worth another try"),
+        (
+            ExitCode::Temporary,
+            "failed, but can succeed later: try again",
+        ),
     ] {
         entry(&mut text, &(code as u8).to_string(), 3, meaning);
     }
@@ -112,8 +115,8 @@ pub(super) fn long_of(command: CommandName) -> String {
     wrap(
         &mut text,
         "Every flag is also an environment variable: `--log-format` is GCR_PUSH_LOG_FORMAT. \
-         Secrets are variables only. A switch alone means `true`. A flag that takes a list may be \
-         given several times.",
+         Secrets are variables only. A switch without a value means `true`. You can repeat a flag \
+         that accepts a list.",
         0,
     );
     for (group, variables) in groups(command) {

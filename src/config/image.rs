@@ -13,8 +13,8 @@ use crate::oci::reference::{Reference, ReferenceError};
 const EXAMPLES: &str = "`docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, \
      `docker-daemon:NAME`, a path, or `-` for standard input";
 
-const NAMES: &str = "an image that a Docker engine holds is `docker-daemon:NAME`; one that a registry holds begins \
-     with the registry, as in `ghcr.io/acme/api:1.2`";
+const NAMES: &str = "for an image in a Docker engine, use `docker-daemon:NAME`; for an image in a \
+                     registry, begin with the registry, as in `ghcr.io/acme/api:1.2`";
 
 /// Reads the variable `image`.
 pub(super) fn image(environment: &Environment<'_>) -> Option<ImageOrigin> {
@@ -22,7 +22,7 @@ pub(super) fn image(environment: &Environment<'_>) -> Option<ImageOrigin> {
     let Some(text) = environment.inputs.image.text() else {
         environment
             .errors
-            .missing(VARIABLE, format!("say what to push: {EXAMPLES}"));
+            .missing(VARIABLE, format!("set it to the image to push: {EXAMPLES}"));
         return None;
     };
     if !is_file(environment, text)
@@ -45,8 +45,8 @@ pub(super) fn image(environment: &Environment<'_>) -> Option<ImageOrigin> {
                 .errors
                 .invalid(VARIABLE, "the container of an action has no standard input");
             environment.errors.hint(
-                "write the image to a file in the workspace, `docker save --output image.tar \
-                 NAME`, and name that",
+                "save the image to a file in the workspace, `docker save --output image.tar \
+                 NAME`, and use that file",
             );
             None
         }
@@ -158,7 +158,7 @@ fn parse(text: &str) -> Result<Form<'_>, String> {
             return Err(format!("there is no path after `{prefix}`"));
         }
         if reference.is_some_and(str::is_empty) {
-            return Err("it ends in `:` with no reference behind it".to_owned());
+            return Err("there is no reference after the `:` at its end".to_owned());
         }
         return Ok(transport.form(path, reference.map(str::to_owned)));
     }
@@ -192,7 +192,7 @@ fn parse(text: &str) -> Result<Form<'_>, String> {
 
 fn no_path(text: &str) -> String {
     format!(
-        "{} is no path, for a path here holds no `:`; expected {EXAMPLES}",
+        "{} is not a path, because a path here cannot contain `:`; expected {EXAMPLES}",
         quoted(text)
     )
 }
@@ -269,9 +269,9 @@ mod tests {
 
     #[test]
     fn image_name_is_no_path() {
-        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input");
+        insta::assert_snapshot!(fault("app:1.2"), @"`app:1.2` is not a path, because a path here cannot contain `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input");
         insta::assert_snapshot!(fault("oci:"), @"there is no path after `oci:`");
-        insta::assert_snapshot!(fault("oci:x:"), @"it ends in `:` with no reference behind it");
+        insta::assert_snapshot!(fault("oci:x:"), @"there is no reference after the `:` at its end");
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         }
         assert_eq!(fault("docker://"), "there is no name after `docker://`");
         assert!(fault("docker://gcr.io/p/App").contains("lower case"));
-        assert!(fault("team/app:1.2").contains("is no path"));
+        assert!(fault("team/app:1.2").contains("is not a path"));
     }
 
     proptest! {

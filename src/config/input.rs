@@ -145,7 +145,7 @@ impl Input {
     /// as absent.
     pub(super) fn refuse_without(&self, needed: &str) {
         if self.text().is_some_and(|text| boolean(text) != Ok(false)) {
-            self.invalid(format!("it does nothing without {needed}"));
+            self.invalid(format!("it has no effect without {needed}"));
         }
     }
 }

@@ -81,7 +81,7 @@ fn of_files(environment: &Environment<'_>, files: &str) -> Option<ClusterAccess>
     if all.is_none() {
         environment
             .errors
-            .invalid(KUBECONFIG, "none of its files is there");
+            .invalid(KUBECONFIG, "none of its files exists");
     }
     all
 }
@@ -109,7 +109,10 @@ fn of_pod(environment: &Environment<'_>, wanted_by: &str) -> Option<ClusterAcces
         _ => {
             environment.errors.missing(
                 VARIABLE,
-                format!("{wanted_by} needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken"),
+                format!(
+                    "{wanted_by} needs a cluster: set this to a kubeconfig, or set \
+                         `KUBECONFIG`; in a Pod, its service account is used"
+                ),
             );
             None
         }

@@ -5,13 +5,14 @@
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
 pub(super) fn check_subdomain(name: &str) -> Result<(), &'static str> {
     if name.len() > 253 {
-        return Err("is no name of a Secret: it is longer than 253 characters");
+        return Err("is not a valid name of a Secret: it is longer than 253 characters");
     }
     if name.split('.').all(is_label) {
         Ok(())
     } else {
         Err(
-            "is no name of a Secret: lower-case letters, digits, `-` and `.`, with a letter or digit at each end and beside each dot",
+            "is not a valid name of a Secret: use lower-case letters, digits, `-` and `.`, with a \
+             letter or digit at each end and beside each dot",
         )
     }
 }
@@ -19,12 +20,13 @@ pub(super) fn check_subdomain(name: &str) -> Result<(), &'static str> {
 /// Checks the name of a namespace: a single label of at most 63 characters.
 pub(super) fn check_label(name: &str) -> Result<(), &'static str> {
     if name.len() > 63 {
-        Err("is no namespace: it is longer than 63 characters")
+        Err("is not a valid namespace: it is longer than 63 characters")
     } else if is_label(name) {
         Ok(())
     } else {
         Err(
-            "is no namespace: lower-case letters, digits and `-`, with a letter or digit at each end",
+            "is not a valid namespace: use lower-case letters, digits and `-`, with a letter or \
+             digit at each end",
         )
     }
 }
@@ -37,10 +39,10 @@ pub(super) fn check_label_key(key: &str) -> Result<(), &'static str> {
         None => (None, key),
     };
     if domain.is_some_and(|domain| check_subdomain(domain).is_err()) {
-        return Err("is no label: what stands before the `/` is no domain");
+        return Err("is not a valid label: the part before the `/` is not a domain");
     }
     if name.is_empty() {
-        return Err("is no label: it has no name");
+        return Err("is not a valid label: it has no name");
     }
     check_label_value(name)
 }
@@ -49,7 +51,7 @@ pub(super) fn check_label_key(key: &str) -> Result<(), &'static str> {
 pub(super) fn check_label_value(value: &str) -> Result<(), &'static str> {
     let alphanumeric = |b: u8| b.is_ascii_alphanumeric();
     if value.len() > 63 {
-        return Err("is no label: names and values have at most 63 characters");
+        return Err("is not a valid label: names and values have at most 63 characters");
     }
     let ends = [value.bytes().next(), value.bytes().last()];
     let inside = |b: u8| alphanumeric(b) || matches!(b, b'-' | b'_' | b'.');
@@ -57,7 +59,8 @@ pub(super) fn check_label_value(value: &str) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err(
-            "is no label: names and values have letters, digits, `-`, `_` and `.`, with a letter or digit at each end",
+            "is not a valid label: names and values have letters, digits, `-`, `_` and `.`, with \
+             a letter or digit at each end",
         )
     }
 }

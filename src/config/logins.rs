@@ -149,21 +149,21 @@ fn of_destination(environment: &Environment<'_>, destinations: &[Endpoint]) -> O
         // `setup` has no destination; the login may be set for other commands.
         [] if destinations.is_empty() => {}
         [] if login.user.starts_with("_json_key") => {
-            user.invalid("Google's registries are signed in to without it");
-            hint("give the key in `credentials_json`, and no `username` and `password`");
+            user.invalid("the sign-in to Google's registries does not use it");
+            hint("put the key in `credentials_json`, and remove `username` and `password`");
         }
         [] => {
-            user.invalid("it is for a destination that is not Google's, and there is none");
+            user.invalid("it is for a destination that is not Google's, but there is none");
             hint(
-                "Google's registries are signed in to with `credentials_json`, `access_token` or \
-                 `workload_identity_provider`; the registry of `image` with `source_username`",
+                "for Google's registries, set `credentials_json`, `access_token` or \
+                 `workload_identity_provider`; for the registry of `image`, set `source_username`",
             );
         }
         several => {
             let names: Vec<_> = several.iter().map(|host| format!("`{host}`")).collect();
             let names = names.join(", ");
-            user.invalid(format!("it is for one registry, and there are {names}"));
-            hint("give the logins of several registries in `docker_config`");
+            user.invalid(format!("it is for one registry, but there are {names}"));
+            hint("put the logins of several registries in `docker_config`");
         }
     }
     None
@@ -176,7 +176,7 @@ fn login(user: &Input, password: &Input) -> Option<Login> {
         (None, None) => {}
         (Some(name), Some(text)) => {
             if name.contains(':') {
-                user.invalid("a user name has no `:` in it (RFC 7617)");
+                user.invalid("a user name cannot contain `:` (RFC 7617)");
             }
             return Some(Login {
                 origin: user.name,
@@ -187,8 +187,8 @@ fn login(user: &Input, password: &Input) -> Option<Login> {
                 kind: PasswordKind::Password,
             });
         }
-        (Some(_), None) => password.missing(format!("`{}` is half of a login", user.name)),
-        (None, Some(_)) => user.missing(format!("`{}` is half of a login", password.name)),
+        (Some(_), None) => password.missing(format!("`{}` is only half of a login", user.name)),
+        (None, Some(_)) => user.missing(format!("`{}` is only half of a login", password.name)),
     }
     None
 }
@@ -204,7 +204,7 @@ fn of_source(environment: &Environment<'_>, source: Option<&Endpoint>) -> Option
         }),
         (None, Some(image)) => {
             inputs.source_username.invalid(format!(
-                "it is for the registry of `image`, and {} is of none",
+                "it is for the registry of `image`, but {} is not in a registry",
                 quoted(image)
             ));
             None

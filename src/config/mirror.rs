@@ -32,7 +32,14 @@ pub(super) fn mirror(environment: &Environment<'_>) -> Option<MirrorFile> {
         Err(error) => {
             let what = quoted(name);
             if error.kind() == io::ErrorKind::NotFound && !environment.inputs.config.is_set() {
-                environment.errors.missing(VARIABLE, format!("there is no {what} here: say which images go where in one, or name another file"));
+                environment.errors.missing(
+                    VARIABLE,
+                    format!(
+                        "there is no {what} here: list in it \
+                                                              which images to copy where, or set \
+                                                              another file"
+                    ),
+                );
             } else {
                 environment
                     .errors
@@ -144,7 +151,8 @@ fn with_advice(error: &str) -> String {
 fn destination(text: &str) -> Result<MirrorDestination, String> {
     let fault = || {
         format!(
-            "{} is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`",
+            "{} is not a destination: expected a registry and a path, such as \
+             `eu.gcr.io/acme-prod`",
             quoted(text)
         )
     };
@@ -236,14 +244,14 @@ images:
             parse(&text).unwrap_err().join("\n")
         });
         insta::assert_snapshot!(faults.join("\n"), @"
-        image 1 of the list, `kubernetes`: `tags` is for a repository; what is deployed has its tags
-        image 1 of the list, `kubernetes`: `paths` is for `from: manifests`
-        image 1 of the list, `kubernetes`: `namespaces` is empty: leave it out for all
-        image 1 of the list, `kubernetes`: `namespaces`: `A_b` is no namespace: lower-case letters, digits and `-`, with a letter or digit at each end
-        image 1 of the list, `kubernetes`: `exclude`: `/(/` is no expression: found open group without closing ')'
+        image 1 of the list, `kubernetes`: `tags` is only for a repository; a deployed image has its tag already
+        image 1 of the list, `kubernetes`: `paths` is only for `from: manifests`
+        image 1 of the list, `kubernetes`: `namespaces` is empty: remove it to read all namespaces
+        image 1 of the list, `kubernetes`: `namespaces`: `A_b` is not a valid namespace: use lower-case letters, digits and `-`, with a letter or digit at each end
+        image 1 of the list, `kubernetes`: `exclude`: `/(/` is not a valid expression: found open group without closing ')'
         image 1 of the list, `manifests`: name the YAML files in `paths`, as in `paths: [rendered/*.yaml]`
-        image 1 of the list, `manifests`: `namespaces` is for `from: kubernetes`
-        image 1 of the list, `r.example/a`: `exclude` is for `from: kubernetes` and `from: manifests`; of a repository, leave tags out with `tags`
+        image 1 of the list, `manifests`: `namespaces` is only for `from: kubernetes`
+        image 1 of the list, `r.example/a`: `exclude` is only for `from: kubernetes` and `from: manifests`; for a repository, exclude tags with `tags`
         ");
     }
 
@@ -316,17 +324,17 @@ images:
         insta::assert_snapshot!(rendered.join("\n"), @r#"
         images[0]: unknown field `tgas`, expected one of `from`, `to`, `tags`, `namespaces`, `paths`, `exclude`, `platforms`, `referrers`, `best_effort` at line 4 column 5; did you mean `tags`?
         images[0].tags: unknown field `newst`, expected one of `include`, `exclude`, `semver`, `newest`, `by` at line 4 column 13; did you mean `newest`?
-        `gcr.io/p:1` is no destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`
+        `gcr.io/p:1` is not a destination: expected a registry and a path, such as `eu.gcr.io/acme-prod`
         `destinations` is empty: name a registry with a path, such as `eu.gcr.io/acme-prod`
-        image 1 of the list, `docker.io/acme/**`: docker.io does not list what is below a path: name each repository
-        image 1 of the list, `r.example/a:1`: it has a tag of its own and `tags` as well: keep one of them
-        image 1 of the list, `r.example/a`: `newest` needs `by: semver` or `by: date` beside it
-        image 1 of the list, `r.example/a`: `semver`: `new` is no range of versions: unexpected character 'n' while parsing major version number
-        image 1 of the list, `r.example/a`: `tags`: `/(/` is no expression: found open group without closing ')'
+        image 1 of the list, `docker.io/acme/**`: docker.io cannot list the repositories below a path: name each repository
+        image 1 of the list, `r.example/a:1`: it has a tag and also `tags`: keep one of them
+        image 1 of the list, `r.example/a`: `newest` requires `by: semver` or `by: date`
+        image 1 of the list, `r.example/a`: `semver`: `new` is not a range of versions: unexpected character 'n' while parsing major version number
+        image 1 of the list, `r.example/a`: `tags`: `/(/` is not a valid expression: found open group without closing ')'
         image 1 of the list, `r.example/a`: `to`: `{nam}` is none of `{name}`, `{path}`, `{host}` and `{tag}`
-        image 1 of the list, `r.example/a`: `by` says what is newest, and needs `newest` beside it
-        image 2 of the list, `nowhere/**`: `nowhere` is no registry: expected its host, as in `registry.example.com/team/**`
-        image 3 of the list, `r.example/a`: `platforms` is empty: leave it out, or say `all`
+        image 1 of the list, `r.example/a`: `by` requires `newest`
+        image 2 of the list, `nowhere/**`: `nowhere` is not a registry: expected its host, as in `registry.example.com/team/**`
+        image 3 of the list, `r.example/a`: `platforms` is empty: remove it, or set it to `all`
         image 1 of the list, `r.example/a`: `to`: image name `Up/name` would be refused: registries take lower case only
         image 2 of the list, `r.example/a`: `to`: tag `tag/x` would be refused: a tag holds no `/`
         images[0]: invalid type: string "r.example/a", expected an image, as in `from: registry.example.com/team/api` at line 2 column 10

@@ -85,8 +85,9 @@ fn proxy_url(text: &str) -> Result<String, String> {
     } else {
         format!("http://{text}")
     };
-    let url = url::Url::parse(&full)
-        .map_err(|fault| format!("it is no URL of a proxy: {fault}; its value is not shown"))?;
+    let url = url::Url::parse(&full).map_err(|fault| {
+        format!("it is not the URL of a proxy: {fault}; its value is not shown")
+    })?;
     match url.scheme() {
         "http" | "https" => {}
         scheme if scheme.starts_with("socks") => {
@@ -104,7 +105,7 @@ fn proxy_url(text: &str) -> Result<String, String> {
         .build()
         .intercept(&http::Uri::from_static("https://gcr.io"));
     if met.is_none_or(|proxy| proxy.uri().host() != url.host_str()) {
-        return Err("it is no URL of a proxy; its value is not shown".to_owned());
+        return Err("it is not the URL of a proxy; its value is not shown".to_owned());
     }
     Ok(normal)
 }
@@ -173,7 +174,7 @@ fn insecure_registries(environment: &Environment<'_>) -> Vec<Endpoint> {
     for item in input.items_without_login().unwrap_or_default() {
         match item.parse::<Endpoint>() {
             Ok(endpoint) if endpoint.is_google() || endpoint.is_read_only() => input.invalid(
-                format!("`{endpoint}` is Google's and is never spoken to over plain HTTP"),
+                format!("`{endpoint}` is Google's and is never used over plain HTTP"),
             ),
             Ok(endpoint) => endpoints.push(endpoint),
             Err(error) => input.invalid(error),

@@ -73,10 +73,11 @@ impl PathError {
         match self {
             Self::Unseen => format!("the action's container cannot see {path}"),
             Self::Lost => {
-                format!("{path} would be written inside the action's container and vanish with it")
+                format!("{path} would be written inside the action's container and be lost with it")
             }
             Self::OldRunner => format!(
-                "the action's container cannot see {path}: runners before 2.329 do not show it their temporary directory"
+                "the action's container cannot see {path}: runners before 2.329 do not share \
+                 their temporary directory with it"
             ),
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn pull_secret(
         if context.command == CommandName::PullSecret {
             inputs
                 .pull_secret
-                .missing("name the Secret, such as `gcr-pull`");
+                .missing("set it to the name of the Secret, such as `gcr-pull`");
         } else {
             without_its_name(environment);
         }
@@ -69,14 +69,17 @@ pub(super) fn pull_secret(
             && let Some(size) = too_large(hosts.iter().filter(|host| host.is_google()), key)
         {
             inputs.pull_secret_credentials_json.invalid(
-                format!("with it the pull secret would hold {size} bytes, more than the 1 MiB that Kubernetes takes: a service-account key has about 2400 bytes; is it the right file?"),
+                format!("with it, the pull secret would have {size} bytes, but Kubernetes accepts \
+                         at most 1 MiB: a service-account key has about 2400 bytes; check that this \
+                         is the right file"),
             );
         }
         Some(credential)
     } else {
         if !allow_push_key {
             inputs.pull_secret.invalid(
-                "no destination is Google's, and the logins of `docker_config` go into it only with `pull_secret_allow_push_key: true`, because they can push",
+                "no destination is Google's; the logins of `docker_config` go into the pull \
+                 secret only with `pull_secret_allow_push_key: true`, because they can push",
             );
         }
         None
@@ -126,7 +129,9 @@ fn credential(
         let pushes = push_key.is_some_and(|push| push.client_email == key.client_email);
         if pushes && !allow_push_key {
             input.invalid(
-                "it is a key of the account that pushes, so whoever reads the pull secret could push: give a key of an account that may only read, or set `pull_secret_allow_push_key: true`",
+                "it is a key of the account that pushes, so everyone who reads the pull secret \
+                 could push: use a key of an account that can only read, or set \
+                 `pull_secret_allow_push_key: true`",
             );
         }
         return Some(PullCredential::Key { key, pushes });
@@ -140,7 +145,8 @@ fn credential(
         }),
         Some(_) => {
             input.missing(
-                "give the key of an account that may only read, or set `pull_secret_allow_push_key: true` to put the pushing key into the pull secret",
+                "set it to the key of an account that can only read, or set \
+                 `pull_secret_allow_push_key: true` to put the pushing key into the pull secret",
             );
             None
         }
@@ -163,7 +169,7 @@ fn labels(environment: &Environment<'_>) -> BTreeMap<String, String> {
     for item in input.items() {
         let Some((key, value)) = item.split_once('=') else {
             input.invalid(format!(
-                "{} is no label: expected `KEY=VALUE`",
+                "{} is not a label: expected `KEY=VALUE`",
                 quoted(item)
             ));
             continue;
@@ -203,7 +209,8 @@ fn output(
     match (input.text(), ci) {
         (Some("-"), Some(_)) => {
             input.invalid(
-                "under a CI the pull secret is never printed, because the log keeps it: name a file, such as `pull-secret.yaml`",
+                "in a CI, the pull secret is never printed, because the log keeps it: set it to a \
+                 file, such as `pull-secret.yaml`",
             );
             None
         }
@@ -216,7 +223,8 @@ fn output(
                 None => ", or `-` for standard output",
             };
             input.missing(format!(
-                "name a file, such as `pull-secret.yaml`{stdout}, or set `pull_secret_apply: true`"
+                "set it to a file, such as `pull-secret.yaml`{stdout}, or set `pull_secret_apply: \
+                 true`"
             ));
             None
         }

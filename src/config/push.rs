@@ -51,7 +51,7 @@ fn compression(environment: &Environment<'_>) -> Compression {
     match chosen.word_or_first(["gzip", "zstd", "none"]) {
         "none" => {
             if level.is_set() {
-                level.invalid("it does nothing with `compression: none`");
+                level.invalid("it has no effect with `compression: none`");
             }
             Compression::None
         }
@@ -70,7 +70,10 @@ fn platforms(environment: &Environment<'_>) -> Platforms {
     }
     let parsed = input.items().into_iter().map(|item| {
         item.parse().map_err(|PlatformError| {
-            format!("{} is no platform: expected {PLATFORM_FORMS}", quoted(item))
+            format!(
+                "{} is not a platform: expected {PLATFORM_FORMS}",
+                quoted(item)
+            )
         })
     });
     Platforms::Only(parsed.filter_map(|item| input.accept(item)).collect())
@@ -90,8 +93,8 @@ fn referrers(environment: &Environment<'_>, image: Option<&ImageOrigin>) -> bool
     );
     if is_on && is_of_docker {
         input.invalid(
-            "nothing that Docker saves holds what refers to an image: `image` has to be \
-             `docker://NAME`, `oci:DIR` or `oci-archive:FILE`",
+            "Docker does not save what refers to an image: set `image` to `docker://NAME`, \
+             `oci:DIR` or `oci-archive:FILE`",
         );
     }
     is_on

@@ -208,8 +208,11 @@ fn command(environment: &Environment<'_>) -> CommandName {
         word.parse().map_err(|_| {
             let (name, known) = (quoted(word), CommandName::ALL.map(CommandName::word));
             match nearest(word, known) {
-                Some(near) => format!("{name} is no command; did you mean `{near}`?"),
-                None => format!("{name} is no command, expected {}", values::any_of(&known)),
+                Some(near) => format!("{name} is not a command; did you mean `{near}`?"),
+                None => format!(
+                    "{name} is not a command, expected {}",
+                    values::any_of(&known)
+                ),
             }
         })
     });
@@ -220,7 +223,7 @@ fn command(environment: &Environment<'_>) -> CommandName {
 fn metadata_server(environment: &Environment<'_>) -> MetadataServer {
     const VARIABLE: &str = "GCE_METADATA_HOST";
     let moved = environment.ambient(VARIABLE).and_then(|host| {
-        let server = MetadataServer::at(host).map_err(|_| "it is no host");
+        let server = MetadataServer::at(host).map_err(|_| "it is not a host");
         environment.errors.accept(VARIABLE, server)
     });
     moved.unwrap_or_default()

@@ -38,8 +38,8 @@ pub(super) fn setup(
     let project = destinations.parts.project.clone().unwrap_or_default();
     if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
         inputs.project_id.invalid(format!(
-            "`{project}` is a project's number, and accounts and images are named by its id: \
-             `gcloud projects describe {project} --format='value(projectId)'` prints it"
+            "`{project}` is the number of a project, but accounts and images need its id: `gcloud \
+             projects describe {project} --format='value(projectId)'` prints it"
         ));
     }
     let pusher = account(&inputs.setup_pusher, PUSHER, &project);
@@ -47,7 +47,7 @@ pub(super) fn setup(
     if pusher == puller {
         inputs
             .setup_puller
-            .invalid("it is the account of `setup_pusher`: who pulls would be able to push");
+            .invalid("it is also the account of `setup_pusher`: the account that pulls could push");
     }
     let (on_github, on_gitlab) = (&inputs.setup_github, &inputs.setup_gitlab);
     let github = on_github.items().into_iter();
@@ -97,13 +97,13 @@ fn account(input: &Input, default: &str, project: &str) -> String {
     let own = account_host(project);
     if host.is_some_and(|host| !project.is_empty() && host != own) {
         input.invalid(format!(
-            "{} is no account of the project {}: its address would end in {}",
+            "{} is not an account of the project {}: its address must end in {}",
             quoted(text),
             quoted(project),
             quoted(&format!("@{own}"))
         ));
     } else if let Some(rule) = broken_rule(id) {
-        input.invalid(format!("account {} would be refused: {rule}", quoted(id)));
+        input.invalid(format!("account {} is not valid: {rule}", quoted(id)));
     }
     id.to_owned()
 }
@@ -113,7 +113,7 @@ fn broken_rule(id: &str) -> Option<&'static str> {
     if !(6..=30).contains(&id.len()) {
         Some("an account's id has 6 to 30 characters")
     } else if !id.bytes().all(inside) {
-        Some("an account's id has lower-case letters, digits and `-` alone")
+        Some("an account's id has only lower-case letters, digits and `-`")
     } else if !id.starts_with(|c: char| c.is_ascii_lowercase()) || id.ends_with('-') {
         Some("an account's id begins with a letter and does not end with `-`")
     } else {
@@ -133,7 +133,8 @@ fn registries(
             HostKind::Gcr { location } => (location.to_owned(), host.host().to_owned()),
             HostKind::ArtifactRegistry { .. } if backend == Backend::Storage => {
                 inputs.registry.invalid(format!(
-                    "`{host}` never had a bucket: `setup_backend: storage` is for `gcr.io` hosts"
+                    "`{host}` never had a bucket: `setup_backend: storage` is only for `gcr.io` \
+                     hosts"
                 ));
                 continue;
             }
@@ -143,13 +144,13 @@ fn registries(
                     let name = quoted(&repository);
                     inputs
                         .repository
-                        .invalid(format!("repository {name} would be refused: {rule}"));
+                        .invalid(format!("repository {name} is not valid: {rule}"));
                 }
                 (location, repository)
             }
             HostKind::Other => {
                 inputs.registry.invalid(format!(
-                    "`{host}` is not Google's: there is nothing to set up there"
+                    "`{host}` is not Google's, so there is nothing to set up"
                 ));
                 continue;
             }
@@ -179,7 +180,8 @@ fn broken_repository_rule(id: &str) -> Option<&'static str> {
         && id.starts_with(|c: char| c.is_ascii_lowercase())
         && !id.ends_with('-');
     (!good).then_some(
-        "a new one has lower-case letters, digits and `-`, begins with a letter, does not end with `-`, and has 63 characters at most",
+        "a new one has lower-case letters, digits and `-`, begins with a letter, does not end \
+         with `-`, and has at most 63 characters",
     )
 }
 
@@ -201,7 +203,10 @@ fn keys(environment: &Environment<'_>) -> Vec<(Role, PathBuf)> {
             .iter()
             .any(|(known, other)| *known == role || *other == file)
         {
-            input.invalid("there is more than one file for an account, or one for two");
+            input.invalid(
+                "there is more than one file for an account, or one file for two \
+                           accounts",
+            );
         }
         keys.push((role, file));
     }

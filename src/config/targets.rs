@@ -123,7 +123,8 @@ impl Default for Items {
     }
 }
 
-const BRANCH: &str = "a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub";
+const BRANCH: &str = "for the tag of a branch, use `CI_COMMIT_REF_SLUG` on GitLab, and \
+                      docker/metadata-action on GitHub";
 
 fn items(environment: &Environment<'_>, command: CommandName) -> Items {
     let input = &environment.inputs.tags;
@@ -133,7 +134,7 @@ fn items(environment: &Environment<'_>, command: CommandName) -> Items {
         return found;
     };
     if input.is_set() && items.is_empty() {
-        input.invalid("there is no item in it, only separators");
+        input.invalid("it has only separators, and no item");
         found.is_sound = false;
     }
     let mut has_markup = false;
@@ -191,7 +192,10 @@ impl ItemError {
                     && !item.contains('/')
                     && item.contains(':')
                 {
-                    errors.hint("a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone");
+                    errors.hint(
+                        "a full reference begins with its registry, as in \
+                                 `gcr.io/PROJECT/NAME:TAG`; an item without `/` is only a tag",
+                    );
                 }
                 errors.invalid(VARIABLE, fault);
             }
@@ -211,7 +215,7 @@ fn one_item(item: &str) -> Result<Item, ItemError> {
     }
     if item.contains(char::is_whitespace) {
         return Err(ItemError::Text(format!(
-            "{} is one item: put a comma or a line break between two",
+            "{} is one item: put a comma or a line break between two items",
             quoted(item)
         )));
     }
@@ -223,8 +227,8 @@ fn one_item(item: &str) -> Result<Item, ItemError> {
     let mut reference: Reference = by_digest.unwrap_or(item).parse()?;
     if reference.digest.is_some() {
         return Err(ItemError::Text(format!(
-            "{} ends in a digest, but only a tag can be chosen: the digest follows from the image; \
-             `@` alone pushes by digest, without a tag",
+            "{} ends in a digest, but you can set only a tag: the image determines the digest; \
+             use `@` without a digest to push by digest, without a tag",
             quoted(item)
         )));
     }
@@ -246,7 +250,7 @@ fn one_item(item: &str) -> Result<Item, ItemError> {
 
 /// The message for a host that only holds public images.
 pub(super) fn read_only(endpoint: &Endpoint) -> String {
-    format!("nothing can be pushed to `{endpoint}`: it holds public images, which are only read")
+    format!("nothing can be pushed to `{endpoint}`: its images are public and can only be read")
 }
 
 /// The image that `list` shows, from `image`. `None` if it is not set or invalid.
@@ -254,7 +258,7 @@ fn listed_image(environment: &Environment<'_>) -> Option<Reference> {
     let text = environment.inputs.image.text()?;
     let name = text.strip_prefix("docker://").unwrap_or(text);
     let reference = name.parse().map_err(|fault: ReferenceError| {
-        format!("`list` shows what registries hold, as in `gcr.io/acme/api`: {fault}")
+        format!("`list` reads only registries, as in `gcr.io/acme/api`: {fault}")
     });
     environment.errors.accept("image", reference)
 }
@@ -278,7 +282,7 @@ fn best_effort(environment: &Environment<'_>, hosts: &[Endpoint], is_sound: bool
         match endpoint {
             Ok(endpoint) if hosts.contains(&endpoint) || !is_sound => {}
             Ok(_) => input.invalid(format!(
-                "{} is no destination: give a host or a reference that is one",
+                "{} is not a destination: set a host, or a reference that is a destination",
                 quoted(item)
             )),
             Err(error) => input.invalid(error),
@@ -306,11 +310,12 @@ fn endpoints(
         return Vec::new();
     };
     if items.is_empty() {
-        input.invalid("there is no item in it, only separators");
+        input.invalid("it has only separators, and no item");
     }
     if only_full && is_sound && matches!(command, CommandName::Push | CommandName::Doctor) {
         input.invalid(
-            "nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/`",
+            "nothing would go to it, because every item of `tags` is a full reference: add its \
+             references to `tags`, or add a tag without `/`",
         );
         return Vec::new();
     }
@@ -350,13 +355,13 @@ fn check_parts(destinations: &Destinations, origin: &'static str, errors: &Error
         let reason = if placeholder(project).is_some() {
             UNFILLED
         } else if project.contains('/') {
-            "give the project alone, without `/`"
+            "set it to the project only, without `/`"
         } else {
             reason
         };
         fault(
             origin,
-            format!("project {} would be refused: {reason}", quoted(project)),
+            format!("project {} is not valid: {reason}", quoted(project)),
         );
     }
     for (variable, noun, part) in [
@@ -371,23 +376,23 @@ fn check_parts(destinations: &Destinations, origin: &'static str, errors: &Error
         let reason = match refused(alone) {
             Some(_) if placeholder(part).is_some() => UNFILLED,
             _ if variable == "repository" && part.contains('/') => {
-                "give the repository alone, without `/`"
+                "set it to the repository only, without `/`"
             }
             Some(_) if variable == "name" && part.contains([':', '@']) => {
-                "give the name alone; a tag goes into `tags`"
+                "set it to the name only; put a tag in `tags`"
             }
             Some(reason) => reason,
             None => continue,
         };
         fault(
             variable,
-            format!("{noun} {} would be refused: {reason}", quoted(part)),
+            format!("{noun} {} is not valid: {reason}", quoted(part)),
         );
     }
     good
 }
 
-const UNFILLED: &str = "it holds a variable that nothing filled in";
+const UNFILLED: &str = "it contains a variable that was not replaced by its value";
 
 /// The reason why no registry would accept these parts. `None` if they are valid.
 fn refused(parts: Parts) -> Option<&'static str> {
@@ -424,7 +429,8 @@ fn check_endpoints(
         {
             environment.errors.invalid(
                 "repository",
-                "it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host",
+                "it is for Artifact Registry, but no item of `registry` is a \
+                 `LOCATION-docker.pkg.dev` host",
             );
         }
         _ => {}

@@ -495,7 +495,7 @@ variables! {
     }
     Behaviour {
         command: Form::Words(&["push", "mirror", "list", "pull-secret", "setup", "doctor"]), &[], {
-            description: "The command, where you can give no argument. An argument wins.",
+            description: "The command, if you cannot give an argument. An argument takes precedence.",
         }
         dry_run: Form::Switch, &[Push, Mirror, PullSecret, Setup], {
             description: "Show what would happen, and change nothing. gcr-push checks what is there, and prints what it would send, mount and tag.",
@@ -526,7 +526,7 @@ variables! {
         }
         stall_timeout: Form::Duration(1, HOUR), ALL, {
             default: "`60s`",
-            description: "How long a transfer may stand still. Then it counts as failed. Less than 1 KiB a second is standing still.",
+            description: "How long a transfer may stall before it fails. Less than 1 KiB a second counts as stalled.",
         }
         finish_timeout: Form::Duration(1, HOUR), &[Push, Mirror], {
             default: "`10m`, or `stall_timeout` if that is longer",
@@ -538,7 +538,7 @@ variables! {
         }
         timeout: Form::Duration(1, 24 * HOUR), ALL, {
             default: "no limit",
-            description: "How long the whole run may take. Then it stops and says what it tagged.",
+            description: "How long the whole run may take. Then it stops and reports what it tagged.",
         }
         ca_certificates: Form::Path, ALL, {
             default: "only those of the system",
@@ -553,7 +553,7 @@ variables! {
             description: "Private key of `client_certificate`. It has no passphrase. The value is PEM text, or a path to it.",
         }
         insecure_registries: Form::List("HOST"), REGISTRIES, {
-            default: "none; this machine needs no mention",
+            default: "none; this machine is always allowed",
             description: "Registries that may be used over plain HTTP. An example is `registry.example.com:5000`. Never Google's.",
         }
     }

@@ -23,7 +23,9 @@ pub(super) fn workload_identity(
         for input in [&inputs.service_account, &inputs.oidc_token] {
             if input.is_set() {
                 inputs.workload_identity_provider.missing(
-                    format!("`{}` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`", input.name),
+                    format!("`{}` is only half of a sign-in: set this to the provider that \
+                             accepts the CI's OIDC token, \
+                             `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`", input.name),
                 );
             }
         }
@@ -46,7 +48,8 @@ pub(super) fn workload_identity(
             let impersonation = impersonation.and_then(|name| Impersonation::of(name).ok());
             let impersonation = impersonation.ok_or_else(|| {
                 format!(
-                    "{} is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com`",
+                    "{} is not the address of a service account, \
+                     `NAME@PROJECT.iam.gserviceaccount.com`",
                     quoted(account)
                 )
             });
@@ -69,18 +72,23 @@ fn subject(environment: &Environment<'_>, provider: &str) -> Option<SubjectSourc
         let source = SubjectSource::github(url, token, provider);
         return environment.errors.accept(REQUEST_URL, source);
     }
-    let lacks = "`workload_identity_provider` is half of a sign-in";
+    let lacks = "`workload_identity_provider` is only half of a sign-in";
     if environment.ambient("GITHUB_ACTIONS").is_some() {
-        input.missing(format!(
-            "{lacks}: GitHub gives this job no OIDC token to go with it"
-        ));
-        input.hint("give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token");
+        input.missing(format!("{lacks}: GitHub gives this job no OIDC token"));
+        input.hint(
+            "add `permissions: id-token: write` and `contents: read` to the job or the \
+                    workflow, because permissions that are not listed there are removed; pull \
+                    requests from forks get no OIDC token",
+        );
     } else {
         input.missing(format!(
-            "{lacks}: give the CI's OIDC token, as text or as the path of a file"
+            "{lacks}: set this to the CI's OIDC token, as text or as the path of a file"
         ));
         if environment.ambient("GITLAB_CI").is_some() {
-            input.hint("in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows");
+            input.hint(
+                "add to the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: \
+                        https://gitlab.com}}`, with an audience that the provider allows",
+            );
         }
     }
     None
@@ -134,18 +142,27 @@ fn check_provider(text: &str) -> Result<&str, String> {
                     Ok(name)
                 } else {
                     Err(format!(
-                        "it names the project by its id, {}, and Google wants its number: `gcloud projects describe {} --format='value(projectNumber)'` tells it",
+                        "it contains the project's id, {}, but Google requires its number: \
+                         `gcloud projects describe {} --format='value(projectNumber)'` prints it",
                         quoted(project),
                         project.escape_debug()
                     ))
                 }
             }
             [] => Err(format!(
-                "it names a pool, and no provider of it: {form}; `gcloud iam workload-identity-pools providers list --workload-identity-pool={pool} --location=global --project={project}` lists them"
+                "it names a pool without a provider: {form}; `gcloud iam workload-identity-pools \
+                 providers list --workload-identity-pool={pool} --location=global \
+                 --project={project}` lists the providers"
             )),
-            _ => Err(format!("{} is no name of a provider: {form}", quoted(text))),
+            _ => Err(format!(
+                "{} is not the name of a provider: {form}",
+                quoted(text)
+            )),
         },
-        _ => Err(format!("{} is no name of a provider: {form}", quoted(text))),
+        _ => Err(format!(
+            "{} is not the name of a provider: {form}",
+            quoted(text)
+        )),
     }
 }
 

@@ -105,7 +105,7 @@ fn missing_credential_is_reported() {
     error: there is no credential for `gcr.io`
 
     hint: log in as yourself with `gcloud auth application-default login`, or for an hour with `export GCR_PUSH_ACCESS_TOKEN=$(gcloud auth print-access-token)`
-    hint: a CI has no such login: it is given a service-account key in `credentials_json`, or signs in without a key by `workload_identity_provider`
+    hint: a CI job has no such login: set `credentials_json` to a service-account key, or sign in without a key with `workload_identity_provider`
     ");
 }
 
@@ -495,7 +495,8 @@ fn layout_archive() -> Vec<u8> {
 fn api_off(number: &str) -> FaultAction {
     let body = serde_json::json!({"error": {
         "code": 403, "status": "PERMISSION_DENIED",
-        "message": format!("Artifact Registry API has not been used in project {number} before or it is disabled."),
+        "message": format!("Artifact Registry API has not been used in project {number} before or \
+                            it is disabled."),
         "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "SERVICE_DISABLED", "domain": "googleapis.com",
             "metadata": {"service": "artifactregistry.googleapis.com", "consumer": format!("projects/{number}")}}],

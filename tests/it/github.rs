@@ -127,8 +127,8 @@ fn similar_input_is_refused_and_unknown_is_a_warning() {
     assert_eq!(
         step_result.annotations_of("warning"),
         [
-            "there is no input `cache-from`: it changes nothing",
-            "there is no input `push`: it changes nothing"
+            "there is no input `cache-from`: it has no effect",
+            "there is no input `push`: it has no effect"
         ]
     );
     let step_result = push(&google)
@@ -192,7 +192,8 @@ fn summary_shows_missed_destinations_with_reasons() {
             .find(|line| line.starts_with(start));
         line.unwrap()
     });
-    insta::assert_snapshot!(title, @"### gcr-push: :warning: 1 of 2 destinations has not got the image");
+    insta::assert_snapshot!(title, @"### gcr-push: :warning: 1 of 2 destinations has not got the \
+                                     image");
     insta::assert_snapshot!(row, @r#"| :warning: missed: could not push to \`us.gcr.io/<wbr>other/<wbr>app\:1\`\: GET https\:/<wbr>/<wbr>us.gcr.io/<wbr>v2/<wbr>other/<wbr>app/<wbr>manifests/<wbr>1\: 403 DENIED\: Permission \"artifactregistry.reposi<wbr>tories.downloadArtifacts<wbr>\" denied on resource \"projects/<wbr>other/<wbr>locations/<wbr>us/<wbr>repositories/<wbr>us.gcr.io\" \(or it may not exist\) | <code>us.gcr.io/<wbr>other/<wbr>app</code> | <code>1</code> | | |"#);
     assert_eq!(step_result.annotations_of("warning").len(), 1);
     assert_eq!(step_result.outputs["references"], "gcr.io/acme/app:1");
@@ -229,7 +230,8 @@ fn outputs_after_partial_failure_name_a_pushed_destination() {
         "{error}"
     );
     let title = step_result.summary.lines().next().unwrap();
-    insta::assert_snapshot!(title, @"### gcr-push: :x: failed: 1 of 3 destinations has not got the image");
+    insta::assert_snapshot!(title, @"### gcr-push: :x: failed: 1 of 3 destinations has not got \
+                                     the image");
     // It is reported once.
     assert_eq!(
         step_result.summary.matches("### ").count(),
@@ -291,14 +293,17 @@ fn kept_tag_and_present_image_are_no_push() {
     let first = push(&google).run().exits_with(0);
     let again = push(&google).run().exits_with(0);
     let title = |text: &str| text.lines().next().unwrap().to_owned();
-    insta::assert_snapshot!(title(&again.summary), @"### gcr-push: :white_check_mark: <code>gcr.io/<wbr>acme/<wbr>app</code> was there already");
+    insta::assert_snapshot!(title(&again.summary), @"### gcr-push: :white_check_mark: \
+                                                     <code>gcr.io/<wbr>acme/<wbr>app</code> was \
+                                                     there already");
     let other = classic_archive(&[(&TestImage::new("other", 1), &["app:1"])]);
     let kept = push(&google)
         .file("image.tar", other)
         .with("existing_tag", "keep")
         .run()
         .exits_with(0);
-    insta::assert_snapshot!(title(&kept.summary), @"### gcr-push: :white_check_mark: kept, no tag was moved");
+    insta::assert_snapshot!(title(&kept.summary), @"### gcr-push: :white_check_mark: kept, no tag \
+                                                    was moved");
     let row = kept.summary.lines().find(|line| line.starts_with("| kept"));
     assert!(row.unwrap().contains("stays at"), "{}", kept.summary);
     assert_eq!(first.outputs["references"], "gcr.io/acme/app:1");
@@ -317,7 +322,8 @@ fn skipped_run_is_announced() {
         .run()
         .exits_with(0);
     let title = step_result.summary.lines().next().unwrap();
-    insta::assert_snapshot!(title, @"### gcr-push: :information_source: skipped, nothing was pushed");
+    insta::assert_snapshot!(title, @"### gcr-push: :information_source: skipped, nothing was \
+                                     pushed");
     let report: serde_json::Value =
         serde_json::from_str(&step_result.outcome.read("report.json")).unwrap();
     assert_eq!(report["status"], "skipped");

@@ -46,7 +46,7 @@ pub(super) fn entry(
     let platforms = match image.platforms.as_ref().or(defaults.platforms.as_ref()) {
         None => Platforms::All,
         Some(PlatformList(names)) => match names.as_slice() {
-            [] => return Err("`platforms` is empty: leave it out, or say `all`".to_owned()),
+            [] => return Err("`platforms` is empty: remove it, or set it to `all`".to_owned()),
             [all] if all == "all" => Platforms::All,
             names => {
                 let platforms = names.iter().map(|text| platform(text));
@@ -85,23 +85,23 @@ fn workloads(image: &ImageEntry, here: &Here<'_>) -> Result<Option<MirrorSource>
             "exclude",
             image.exclude.is_some(),
             is_cluster || is_manifests,
-            "`from: kubernetes` and `from: manifests`; of a repository, leave tags out with `tags`",
+            "`from: kubernetes` and `from: manifests`; for a repository, exclude tags with `tags`",
         ),
         (
             "tags",
             image.tags.is_some(),
             !is_cluster && !is_manifests,
-            "a repository; what is deployed has its tags",
+            "a repository; a deployed image has its tag already",
         ),
     ] {
         if is_set && !fits {
-            return Err(format!("`{key}` is for {needed}"));
+            return Err(format!("`{key}` is only for {needed}"));
         }
     }
     let from = if is_cluster {
         let namespaces = image.namespaces.clone();
         if namespaces.as_ref().is_some_and(Vec::is_empty) {
-            return Err("`namespaces` is empty: leave it out for all".to_owned());
+            return Err("`namespaces` is empty: remove it to read all namespaces".to_owned());
         }
         let namespaces = namespaces.unwrap_or_default();
         for namespace in &namespaces {
@@ -131,8 +131,12 @@ fn workloads(image: &ImageEntry, here: &Here<'_>) -> Result<Option<MirrorSource>
     };
     let exclude = image.exclude.as_deref().unwrap_or_default();
     let exclude = exclude.iter().map(|text| {
-        Pattern::parse(text)
-            .map_err(|fault| format!("`exclude`: {} is no expression: {fault}", quoted(text)))
+        Pattern::parse(text).map_err(|fault| {
+            format!(
+                "`exclude`: {} is not a valid expression: {fault}",
+                quoted(text)
+            )
+        })
     });
     let exclude = exclude.collect::<Result<_, _>>()?;
     Ok(Some(MirrorSource::Workloads { from, exclude }))
@@ -149,8 +153,12 @@ fn name_template(text: &str) -> Result<NameTemplate, String> {
 }
 
 fn platform(text: &str) -> Result<Platform, String> {
-    text.parse()
-        .map_err(|_| format!("{} is no platform: expected {PLATFORM_FORMS}", quoted(text)))
+    text.parse().map_err(|_| {
+        format!(
+            "{} is not a platform: expected {PLATFORM_FORMS}",
+            quoted(text)
+        )
+    })
 }
 
 /// Parses the source of the images, and which of their tags are copied.
@@ -165,13 +173,13 @@ fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), S
         let endpoint = endpoint.and_then(|host| host.parse::<Endpoint>().ok());
         let endpoint = endpoint.ok_or_else(|| {
             format!(
-                "{} is no registry: expected its host, as in `registry.example.com/team/**`",
+                "{} is not a registry: expected its host, as in `registry.example.com/team/**`",
                 quoted(host)
             )
         })?;
         if endpoint.has_no_catalog() {
             return Err(format!(
-                "{host} does not list what is below a path: name each repository"
+                "{host} cannot list the repositories below a path: name each repository"
             ));
         }
         return Ok((
@@ -190,12 +198,11 @@ fn source(from: &str, tags: Option<Tags>) -> Result<(MirrorSource, TagFilter), S
         (false, false, tags) => Ok((MirrorSource::Repository(reference), tag_filter(tags)?)),
         (true, _, None) => Ok((MirrorSource::Image(reference), TagFilter::all())),
         (false, true, _) => Err(
-            "a digest alone has no tag to arrive under: add it, as in `api:1.2@sha256:…`"
+            "a digest without a tag has no tag at the destination: add one, as in \
+             `api:1.2@sha256:…`"
                 .to_owned(),
         ),
-        (true, _, Some(_)) => {
-            Err("it has a tag of its own and `tags` as well: keep one of them".to_owned())
-        }
+        (true, _, Some(_)) => Err("it has a tag and also `tags`: keep one of them".to_owned()),
     }
 }
 
@@ -213,7 +220,7 @@ fn tag_filter(tags: Option<Tags>) -> Result<TagFilter, String> {
     let semver = rules.semver.as_deref().map(|text| {
         text.parse().map_err(|fault| {
             format!(
-                "`semver`: {} is no range of versions: {fault}",
+                "`semver`: {} is not a range of versions: {fault}",
                 quoted(text)
             )
         })
@@ -223,14 +230,14 @@ fn tag_filter(tags: Option<Tags>) -> Result<TagFilter, String> {
     }
     let semver = semver.transpose()?;
     if rules.by.is_some() && rules.newest.is_none() {
-        return Err("`by` says what is newest, and needs `newest` beside it".to_owned());
+        return Err("`by` requires `newest`".to_owned());
     }
     let order = match rules.by {
         Some(By::Semver) => Order::Semver,
         Some(By::Date) => Order::Date,
         None if semver.is_some() => Order::Semver,
         None if rules.newest.is_some() => {
-            return Err("`newest` needs `by: semver` or `by: date` beside it".to_owned());
+            return Err("`newest` requires `by: semver` or `by: date`".to_owned());
         }
         None => Order::Semver,
     };
@@ -245,8 +252,12 @@ fn tag_filter(tags: Option<Tags>) -> Result<TagFilter, String> {
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
     let parsed = texts.iter().map(|text| {
-        Pattern::parse(text)
-            .map_err(|fault| format!("`tags`: {} is no expression: {fault}", quoted(text)))
+        Pattern::parse(text).map_err(|fault| {
+            format!(
+                "`tags`: {} is not a valid expression: {fault}",
+                quoted(text)
+            )
+        })
     });
     parsed.collect()
 }

@@ -47,8 +47,8 @@ fn of_ci(environment: &Environment<'_>) -> Option<Shard> {
         };
         let Some(total) = environment.ambient(total_name) else {
             let text = format!(
-                "{index_name} is {}, and {total_name} does not tell how many runners there are: set it to \
-                 that number, as in `4`",
+                "{index_name} is {}, but {total_name}, the number of runners, is not set: set \
+                 `shard` to that number, as in `4`",
                 quoted(index)
             );
             environment.errors.missing(SHARD, text);
@@ -58,8 +58,8 @@ fn of_ci(environment: &Environment<'_>) -> Option<Shard> {
         let shard = numbers.and_then(|(index, total)| Shard::counted(index, first, total));
         let shard = shard.ok_or_else(|| {
             format!(
-                "{index_name} is {} and {total_name} is {}, which names none of them: say which part this \
-                 is, as in `2/5`",
+                "{index_name} is {} and {total_name} is {}, which is not one of the parts: set \
+                 `shard` to the part of this runner, as in `2/5`",
                 quoted(index),
                 quoted(total)
             )
@@ -68,8 +68,8 @@ fn of_ci(environment: &Environment<'_>) -> Option<Shard> {
     }
     if environment.ambient(KUBERNETES).is_some() {
         let text = format!(
-            "this is one of the Pods of an Indexed Job ({KUBERNETES}), which are not told how many they are: \
-             set it to that number, as in `4`"
+            "this is a Pod of an Indexed Job ({KUBERNETES}), which does not know the number of \
+             Pods: set `shard` to that number, as in `4`"
         );
         environment.errors.missing(SHARD, text);
     }
@@ -78,7 +78,7 @@ fn of_ci(environment: &Environment<'_>) -> Option<Shard> {
 
 fn no_shard(text: &str) -> String {
     format!(
-        "{} is no shard: expected `2/5`, the second of five",
+        "{} is not a shard: expected `2/5`, the second of five",
         quoted(text)
     )
 }
@@ -100,7 +100,8 @@ fn one_of(text: &str, environment: &Environment<'_>) -> Result<Shard, String> {
         .find_map(|(name, first, total)| Some((name, first, total, environment.ambient(name)?)));
     let Some((name, first, total_name, index)) = found else {
         return Err(format!(
-            "it says that there are {total} runners, and nothing tells which of them this is: expected `2/{total}`, the second of them"
+            "it is the number of runners, {total}, but no variable says which of them this is: \
+             expected `2/{total}`, the second of them"
         ));
     };
     // With fewer runners than shards, some shards would be left out.
@@ -109,8 +110,8 @@ fn one_of(text: &str, environment: &Environment<'_>) -> Result<Shard, String> {
         && other.parse() != Ok(total)
     {
         return Err(format!(
-            "it says that there are {total} runners, and {name} that there are {}: leave it out, or say which \
-             part this is, as in `2/{total}`",
+            "it says that there are {total} runners, but {name} says {}: remove `shard`, or set \
+             it to the part of this runner, as in `2/{total}`",
             quoted(other)
         ));
     }
@@ -119,7 +120,7 @@ fn one_of(text: &str, environment: &Environment<'_>) -> Result<Shard, String> {
         .and_then(|index| Shard::counted(index, first, total))
         .ok_or_else(|| {
             format!(
-                "{name} is {}, which is none of {total} runners",
+                "{name} is {}, which is not one of {total} runners",
                 quoted(index)
             )
         })

@@ -138,7 +138,7 @@ fn missing_file_from_environment_is_reported() {
     error: an input cannot be used
       `GOOGLE_APPLICATION_CREDENTIALS`: there is no file `/nowhere/gha-creds-0.json`
 
-    hint: google-github-actions/auth leaves its file in the workspace: check the repository out before that step, not after it, and leave `create_credentials_file` on
+    hint: google-github-actions/auth writes its file to the workspace: check out the repository before that step, not after it, and do not turn off `create_credentials_file`
     ");
     let run = push(&google).file("adc.json", "{\"type\": \"nonsense\"}");
     let path = run.path().join("adc.json").display().to_string();
@@ -201,9 +201,9 @@ fn content_given_as_path_is_never_shown() {
     let run = push(&google).variable("GOOGLE_APPLICATION_CREDENTIALS", cut);
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input cannot be used
-      `GOOGLE_APPLICATION_CREDENTIALS`: it holds a file's content, not its path, and it begins as JSON and ends too early (line 1, column 104): it was cut off; its value is not shown
+      `GOOGLE_APPLICATION_CREDENTIALS`: it is the content of a file, not its path, and its JSON ends too early (line 1, column 104): it was cut off; its value is not shown
 
-    hint: give the whole file; where a variable takes one line alone, as base64: `base64 -w0 key.json`
-    hint: `GOOGLE_APPLICATION_CREDENTIALS` names a file: on GitLab make it a variable of type File, or give the content in `credentials_json`
+    hint: use the whole file; if a variable accepts only one line, use base64: `base64 -w0 key.json`
+    hint: `GOOGLE_APPLICATION_CREDENTIALS` must be the path of a file: on GitLab, make it a variable of type File, or set `credentials_json` to the content
     ");
 }

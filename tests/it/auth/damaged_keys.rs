@@ -180,76 +180,76 @@ fn damaged_key_error_names_the_damage() {
         text.replace(&format!("column {}", one.len() + more), "column [end]")
     });
     insta::assert_snapshot!(text, @r"
-    escaped breaks: the line breaks between its members were escaped (they are `\n` in it); its value is not shown
+    escaped breaks: the line breaks between its members are escaped (as `\n`); its value is not shown
         hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
-    real breaks: a line break stands inside of a value of its JSON, where `\n` belongs (line 2, column 0); its value is not shown
+    real breaks: a value of its JSON contains a line break instead of `\n` (line 2, column 0); its value is not shown
         hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
-    doubled backslashes: the line breaks of its `private_key` were escaped twice (`\\n` where `\n` belongs)
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
+    doubled backslashes: the line breaks of its `private_key` are escaped twice (`\\n` instead of `\n`)
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
     spaces: the line breaks of its `private_key` became spaces
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
     no breaks: the line breaks of its `private_key` are gone
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
     lost backslashes: the `\n` of its `private_key` lost their backslashes
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
     cut pem: its `private_key` is cut off
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
-    env line: a name and `=` stand before it; its value is not shown
-        hint: give the value alone, without `NAME=`
-    cut off: it begins as JSON and ends too early (line 1, column 900): it was cut off; its value is not shown
-        hint: give the whole file; where a variable takes one line alone, as base64: `base64 -w0 key.json`
-    cut base64: it begins as JSON and ends too early (line 1, column 900): it was cut off; its value is not shown
-        hint: give the whole file; where a variable takes one line alone, as base64: `base64 -w0 key.json`
-    first line: it begins as JSON and ends too early (line 1, column 1): it was cut off; its value is not shown
-        hint: give the whole file; where a variable takes one line alone, as base64: `base64 -w0 key.json`
-    unfilled: it is `$SERVICE_ACCOUNT_JSON`, which nothing replaced by its value
-        hint: check the variable's name, that it is there in this job, and that no quotes keep it from being replaced
-    unfilled action: it is `${{ secrets.GCR_KEY }}`, which nothing replaced by its value
-        hint: check the variable's name, that it is there in this job, and that no quotes keep it from being replaced
-    base64 of unfilled: decoded from base64: it is `$GCR_KEY`, which nothing replaced by its value; its value is not shown
-        hint: check the variable's name, that it is there in this job, and that no quotes keep it from being replaced
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
+    env line: it begins with a name and `=`; its value is not shown
+        hint: use only the value, without `NAME=`
+    cut off: its JSON ends too early (line 1, column 900): it was cut off; its value is not shown
+        hint: use the whole file; if a variable accepts only one line, use base64: `base64 -w0 key.json`
+    cut base64: its JSON ends too early (line 1, column 900): it was cut off; its value is not shown
+        hint: use the whole file; if a variable accepts only one line, use base64: `base64 -w0 key.json`
+    first line: its JSON ends too early (line 1, column 1): it was cut off; its value is not shown
+        hint: use the whole file; if a variable accepts only one line, use base64: `base64 -w0 key.json`
+    unfilled: it is `$SERVICE_ACCOUNT_JSON`: the variable was not replaced by its value
+        hint: check the variable's name, that the variable is set in this job, and that no quotes prevent its replacement
+    unfilled action: it is `${{ secrets.GCR_KEY }}`: the variable was not replaced by its value
+        hint: check the variable's name, that the variable is set in this job, and that no quotes prevent its replacement
+    base64 of unfilled: decoded from base64: it is `$GCR_KEY`: the variable was not replaced by its value; its value is not shown
+        hint: check the variable's name, that the variable is set in this job, and that no quotes prevent its replacement
     base64 of a path: it is base64 of a path, not of the file; its value is not shown
         hint: encode the file: `base64 -w0 key.json`
-    pem: it is a private key alone (PEM); its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
-    base64 of pem: decoded from base64: it is a private key alone (PEM); its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
-    no quotes: its quotes are gone: a shell or a template took them away; its value is not shown
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
-    single quotes: its quotes are single ones, where JSON has double ones; its value is not shown
-        hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
+    pem: it is only a private key (PEM); its value is not shown
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
+    base64 of pem: decoded from base64: it is only a private key (PEM); its value is not shown
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
+    no quotes: its quotes are missing: a shell or a template removed them; its value is not shown
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
+    single quotes: it has single quotes, but JSON requires double quotes; its value is not shown
+        hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
     p12: it is base64 of a key in another format (P12 or DER); its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
     noise: it is neither JSON nor base64 of JSON; its value is not shown
-        hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
+        hint: use the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     address: it is the address of a service account, not its key; its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
     id: it is the ID of a key, not the key; its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
     yaml: it is YAML; its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
     no braces: its JSON has lost its braces; its value is not shown
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
     array: it is a JSON array; its value is not shown
-        hint: give the object in it alone, from `{` to `}`
-    trailing comma: there is a comma too many in its JSON (line 1, column [end]); its value is not shown
+        hint: use only the object in it, from `{` to `}`
+    trailing comma: its JSON has an extra comma (line 1, column [end]); its value is not shown
         hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
-    trailing text: something stands behind its JSON (line 1, column [end]); its value is not shown
-        hint: give the key alone, from `{` to `}`
-    no-break spaces: there are no-break spaces in its JSON (line 2, column 1); its value is not shown
+    trailing text: there is text after its JSON (line 1, column [end]); its value is not shown
+        hint: use only the key, from `{` to `}`
+    no-break spaces: its JSON contains no-break spaces (line 2, column 1); its value is not shown
         hint: copy the file itself, or store it as base64: `base64 -w0 key.json`
-    typographic: an editor made typographic quotes of those of its JSON; its value is not shown
+    typographic: an editor changed the quotes of its JSON to typographic quotes; its value is not shown
         hint: copy the file itself, or store it as base64: `base64 -w0 key.json`
     oauth client: it is an OAuth client, not a service-account key
-        hint: give the whole JSON file, as `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes it
+        hint: use the whole JSON file that `gcloud iam service-accounts keys create key.json --iam-account=ACCOUNT` writes
     docker config: it is a Docker config, not a service-account key
-        hint: give it in `docker_config`
+        hint: put it in `docker_config`
     secret: it is a Kubernetes object, not a service-account key
-        hint: give the key in it: `kubectl get secret NAME -o jsonpath='{.data.KEY}'` prints it as base64, which is taken
-    user before: a registry's user name (`_json_key`) stands before it; its value is not shown
-        hint: give the key alone, from `{` to `}`
+        hint: use the key in it: `kubectl get secret NAME -o jsonpath='{.data.KEY}'` prints it as base64, which is accepted
+    user before: it begins with a registry's user name (`_json_key`); its value is not shown
+        hint: use only the key, from `{` to `}`
     access token: it is an access token; its value is not shown
-        hint: give it in `access_token`
+        hint: put it in `access_token`
     ");
     assert!(google.standin.requests().is_empty());
 }

@@ -26,7 +26,10 @@ fn image_is_checked_but_not_pushed_without_credential() {
     gcr.io/acme/app                        1,latest  3      455 B
     us-docker.pkg.dev/acme/containers/app  1,latest  3      455 B
     ");
-    insta::assert_snapshot!(outcome.stderr, @" INFO nothing was pushed: there is no credential here, as in a pull request of a fork, and `missing_credentials` is `skip`; the image itself is sound");
+    insta::assert_snapshot!(outcome.stderr, @"INFO nothing was pushed: there is no credential \
+                                              here, as in a pull request of a fork, and \
+                                              `missing_credentials` is `skip`; the image itself is \
+                                              sound");
     assert!(outcome.read("report.json").contains("nothing was pushed"));
     assert!(google.standin.requests().is_empty());
 }
@@ -55,7 +58,9 @@ images:
     registry.example/tool:3   gcr.io/acme
     registry.example/tool:3   us-docker.pkg.dev/acme/mirror
     ");
-    insta::assert_snapshot!(outcome.stderr, @" INFO nothing was mirrored: there is no credential here, as in a pull request of a fork, and `missing_credentials` is `skip`");
+    insta::assert_snapshot!(outcome.stderr, @"INFO nothing was mirrored: there is no credential \
+                                              here, as in a pull request of a fork, and \
+                                              `missing_credentials` is `skip`");
     assert!(google.standin.requests().is_empty());
 }
 
@@ -185,9 +190,9 @@ fn missing_secret_fails_where_secrets_are_expected() {
     insta::assert_snapshot!(outcome.error(), @"
     error: there is no credential for `gcr.io`
 
-    hint: give `credentials_json` (a service-account key) from a secret; or no key at all: `permissions: id-token: write` and `contents: read` for the job, and the provider's name in `workload_identity_provider`
-    hint: `missing_credentials: skip` is for runs that get no secrets, as those for pull requests of forks, and this one, for `push`, gets them
-    hint: a secret is empty where its name is misspelt, in jobs without its `environment`, and in pull requests of forks and Dependabot's
+    hint: set `credentials_json` to a service-account key from a secret, or use no key: add `permissions: id-token: write` and `contents: read` to the job, and set `workload_identity_provider`
+    hint: `missing_credentials: skip` is only for runs that get no secrets, such as those for pull requests from forks; this run, for `push`, gets secrets
+    hint: a secret is empty if its name is misspelled, if the job lacks the secret's `environment`, and in pull requests from forks and from Dependabot
     ");
     assert!(google.is_untouched());
 }
@@ -222,26 +227,26 @@ fn missing_credential_advice_fits_the_ci() {
     error: there is no credential for `gcr.io`
 
     hint: log in as yourself with `gcloud auth application-default login`, or for an hour with `export GCR_PUSH_ACCESS_TOKEN=$(gcloud auth print-access-token)`
-    hint: a CI has no such login: it is given a service-account key in `credentials_json`, or signs in without a key by `workload_identity_provider`
+    hint: a CI job has no such login: set `credentials_json` to a service-account key, or sign in without a key with `workload_identity_provider`
     ");
     insta::assert_snapshot!(place("GITHUB_ACTIONS"), @"
     error: there is no credential for `gcr.io`
 
-    hint: give `credentials_json` (a service-account key) from a secret; or no key at all: `permissions: id-token: write` and `contents: read` for the job, and the provider's name in `workload_identity_provider`
-    hint: a secret is empty where its name is misspelt, in jobs without its `environment`, and in pull requests of forks and Dependabot's
-    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    hint: set `credentials_json` to a service-account key from a secret, or use no key: add `permissions: id-token: write` and `contents: read` to the job, and set `workload_identity_provider`
+    hint: a secret is empty if its name is misspelled, if the job lacks the secret's `environment`, and in pull requests from forks and from Dependabot
+    hint: for pull requests from forks, set `missing_credentials: skip`: it checks the image and pushes nothing
     ");
     insta::assert_snapshot!(place("GITLAB_CI"), @"
     error: there is no credential for `gcr.io`
 
-    hint: give GCR_PUSH_CREDENTIALS_JSON (a service-account key) in Settings > CI/CD > Variables; or no key at all: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}` in the job, and the provider's name in GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER
-    hint: a variable that is protected is there on protected branches and tags alone, one of an environment in that environment's jobs alone, and none in pipelines of forks
-    hint: for merge requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    hint: set GCR_PUSH_CREDENTIALS_JSON to a service-account key in Settings > CI/CD > Variables, or use no key: add `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}` to the job, and set GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER
+    hint: a protected variable is set only on protected branches and tags, and a variable of an environment only in jobs of that environment; pipelines from forks have neither
+    hint: for merge requests from forks, set `missing_credentials: skip`: it checks the image and pushes nothing
     ");
     insta::assert_snapshot!(place("CI"), @"
     error: there is no credential for `gcr.io`
 
-    hint: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider` with the CI's OIDC token in `oidc_token`; a secret is empty where its name is misspelt, or this job may not see it
-    hint: for pull requests of forks, `missing_credentials: skip` checks the image and pushes nothing
+    hint: set `credentials_json` to a service-account key, or set `access_token`, or set `workload_identity_provider` and put the CI's OIDC token in `oidc_token`; a secret is empty if its name is misspelled, or if this job is not allowed to read it
+    hint: for pull requests from forks, set `missing_credentials: skip`: it checks the image and pushes nothing
     ");
 }

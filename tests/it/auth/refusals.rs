@@ -29,9 +29,9 @@ fn half_of_keyless_sign_in_names_the_other_half() {
     let run = on_github(push(&google).set("workload_identity_provider", &provider));
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
-      `oidc_token`: `workload_identity_provider` is half of a sign-in: GitHub gives this job no OIDC token to go with it (GCR_PUSH_OIDC_TOKEN)
+      `oidc_token`: `workload_identity_provider` is only half of a sign-in: GitHub gives this job no OIDC token (GCR_PUSH_OIDC_TOKEN)
 
-    hint: give the job, or the workflow, `permissions: id-token: write`, and `contents: read` beside it, for what is not named there is taken away; pull requests of forks get no such token
+    hint: add `permissions: id-token: write` and `contents: read` to the job or the workflow, because permissions that are not listed there are removed; pull requests from forks get no OIDC token
     ");
     let run = push(&google)
         .set("workload_identity_provider", &provider)
@@ -39,21 +39,21 @@ fn half_of_keyless_sign_in_names_the_other_half() {
         .set("log_format", "plain");
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
-      `oidc_token`: `workload_identity_provider` is half of a sign-in: give the CI's OIDC token, as text or as the path of a file (GCR_PUSH_OIDC_TOKEN)
+      `oidc_token`: `workload_identity_provider` is only half of a sign-in: set this to the CI's OIDC token, as text or as the path of a file (GCR_PUSH_OIDC_TOKEN)
 
-    hint: in the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows
+    hint: add to the job: `id_tokens: {GCR_PUSH_OIDC_TOKEN: {aud: https://gitlab.com}}`, with an audience that the provider allows
     ");
     let run = push(&google).set("service_account", ACCOUNT);
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
-      `workload_identity_provider`: `service_account` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+      `workload_identity_provider`: `service_account` is only half of a sign-in: set this to the provider that accepts the CI's OIDC token, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push push --help` describes every variable
     ");
     let run = push(&google).set("oidc_token", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input is missing
-      `workload_identity_provider`: `oidc_token` is half of a sign-in: name the provider that the CI's OIDC token is shown to, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+      `workload_identity_provider`: `oidc_token` is only half of a sign-in: set this to the provider that accepts the CI's OIDC token, `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -88,19 +88,19 @@ fn malformed_provider_error_says_what_is_wrong() {
     let pool = "locations/global/workloadIdentityPools/ci";
     insta::assert_snapshot!(with(&format!("projects/acme/{pool}/providers/github")), @"
     error: an input cannot be used
-      `workload_identity_provider`: it names the project by its id, `acme`, and Google wants its number: `gcloud projects describe acme --format='value(projectNumber)'` tells it (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+      `workload_identity_provider`: it contains the project's id, `acme`, but Google requires its number: `gcloud projects describe acme --format='value(projectNumber)'` prints it (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(with(&format!("projects/{NUMBER}/{pool}")), @"
     error: an input cannot be used
-      `workload_identity_provider`: it names a pool, and no provider of it: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012` lists them (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+      `workload_identity_provider`: it names a pool without a provider: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012` lists the providers (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(with("github"), @"
     error: an input cannot be used
-      `workload_identity_provider`: `github` is no name of a provider: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
+      `workload_identity_provider`: `github` is not the name of a provider: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER` (GCR_PUSH_WORKLOAD_IDENTITY_PROVIDER)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -113,7 +113,7 @@ fn malformed_provider_error_says_what_is_wrong() {
     let run = in_github_job(&google, run, "acme/shop");
     insta::assert_snapshot!(error_text(&google, run, 2), @"
     error: an input cannot be used
-      `service_account`: `ci` is no address of a service account, `NAME@PROJECT.iam.gserviceaccount.com` (GCR_PUSH_SERVICE_ACCOUNT)
+      `service_account`: `ci` is not the address of a service account, `NAME@PROJECT.iam.gserviceaccount.com` (GCR_PUSH_SERVICE_ACCOUNT)
 
     hint: `gcr-push push --help` describes every variable
     ");

@@ -173,7 +173,7 @@ fn incomplete_source_login_is_reported() {
         .set("source_username", "robot");
     insta::assert_snapshot!(run.fails_with(2).error(), @"
     error: an input is missing
-      `source_password`: `source_username` is half of a login (GCR_PUSH_SOURCE_PASSWORD)
+      `source_password`: `source_username` is only half of a login (GCR_PUSH_SOURCE_PASSWORD)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -182,7 +182,7 @@ fn incomplete_source_login_is_reported() {
         .set("source_password", "hunter2");
     insta::assert_snapshot!(run.fails_with(2).error(), @"
     error: an input cannot be used
-      `source_username`: it is for the registry of `image`, and `image.tar` is of none (GCR_PUSH_SOURCE_USERNAME)
+      `source_username`: it is for the registry of `image`, but `image.tar` is not in a registry (GCR_PUSH_SOURCE_USERNAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -328,7 +328,8 @@ fn credential_helper_on_path_is_run_once() {
     let answer =
         r#"{"ServerURL":"registry.example","Username":"robot","Secret":"hunter2-hunter2-hunter2"}"#;
     let script = format!(
-        "env >environment; printf '%s ' \"$1\" >>asked; cat >>asked; echo noise >&2; echo '{answer}'"
+        "env >environment; printf '%s ' \"$1\" >>asked; cat >>asked; echo noise >&2; echo \
+         '{answer}'"
     );
     let run = push(&standin, "registry.example/app:1, registry.example/other:1");
     let outcome = with_helper(run, &script)
@@ -419,22 +420,22 @@ fn username_and_password_are_for_the_other_registry() {
     ];
     insta::assert_snapshot!(faults.join("\n"), @"
     error: an input cannot be used
-      `username`: it is for one registry, and there are `other.example`, `registry.example` (GCR_PUSH_USERNAME)
+      `username`: it is for one registry, but there are `other.example`, `registry.example` (GCR_PUSH_USERNAME)
 
-    hint: give the logins of several registries in `docker_config`
-
-    error: an input cannot be used
-      `username`: it is for a destination that is not Google's, and there is none (GCR_PUSH_USERNAME)
-
-    hint: Google's registries are signed in to with `credentials_json`, `access_token` or `workload_identity_provider`; the registry of `image` with `source_username`
+    hint: put the logins of several registries in `docker_config`
 
     error: an input cannot be used
-      `username`: Google's registries are signed in to without it (GCR_PUSH_USERNAME)
+      `username`: it is for a destination that is not Google's, but there is none (GCR_PUSH_USERNAME)
 
-    hint: give the key in `credentials_json`, and no `username` and `password`
+    hint: for Google's registries, set `credentials_json`, `access_token` or `workload_identity_provider`; for the registry of `image`, set `source_username`
+
+    error: an input cannot be used
+      `username`: the sign-in to Google's registries does not use it (GCR_PUSH_USERNAME)
+
+    hint: put the key in `credentials_json`, and remove `username` and `password`
 
     error: an input is missing
-      `password`: `username` is half of a login (GCR_PUSH_PASSWORD)
+      `password`: `username` is only half of a login (GCR_PUSH_PASSWORD)
 
     hint: `gcr-push push --help` describes every variable
     ");

@@ -133,7 +133,7 @@ fn mistakes_are_named_as_they_were_typed() {
         .variable("HTTPS_PROXY", "socks5://proxy");
     insta::assert_snapshot!(run.fails_with(2).error(), @"
     error: seven inputs cannot be used
-      `IMAGE`: `App:1` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input
+      `IMAGE`: `App:1` is not a path, because a path here cannot contain `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input
       `DESTINATION`: image name `acme/App` would be refused: registries take lower case only
       `--verify`: it is `maybe`, expected `listing`, `blobs` or `off`
       `--dry-run`: it is `1`, expected `true` or `false`
@@ -141,21 +141,24 @@ fn mistakes_are_named_as_they_were_typed() {
       `--concurrency`: it is `0`, expected a number from 1 to 64
       `HTTPS_PROXY`: SOCKS proxies are not supported, only `http://` and `https://`
 
-    hint: an image that a Docker engine holds is `docker-daemon:NAME`; one that a registry holds begins with the registry, as in `ghcr.io/acme/api:1.2`
+    hint: for an image in a Docker engine, use `docker-daemon:NAME`; for an image in a registry, begin with the registry, as in `ghcr.io/acme/api:1.2`
     ");
 }
 
 #[test]
 fn missing_flag_is_named_if_others_are_given() {
     let error = refused("push --dry-run");
-    assert!(error.contains("`--image`: say what to push"), "{error}");
+    assert!(
+        error.contains("`--image`: set it to the image to push"),
+        "{error}"
+    );
     let error = refused("push");
     assert!(error.contains("(GCR_PUSH_IMAGE)"), "{error}");
     let error = refused("pull-secret gcr-pull --pull-secret-create-namespace");
     insta::assert_snapshot!(error, @"
     error: two inputs cannot be used
-      `--pull-secret-file`: name a file, such as `pull-secret.yaml`, or `-` for standard output, or set `--pull-secret-apply=true`
-      `--pull-secret-create-namespace`: it does nothing without `--pull-secret-apply=true`
+      `--pull-secret-file`: set it to a file, such as `pull-secret.yaml`, or `-` for standard output, or set `--pull-secret-apply=true`
+      `--pull-secret-create-namespace`: it has no effect without `--pull-secret-apply=true`
 
     hint: `gcr-push pull-secret --help` describes every variable
     ");
@@ -184,7 +187,7 @@ fn secret_has_no_flag_and_is_not_shown() {
         }
     }
     insta::assert_snapshot!(refused("push --access-token=hunter2"), @"
-    error: `access_token` is a secret and has no flag, because everyone can list the arguments of processes
+    error: `access_token` is a secret and has no flag, because other users can read the arguments of a process
 
     hint: set GCR_PUSH_ACCESS_TOKEN
     ");
@@ -241,17 +244,17 @@ fn invalid_arguments_are_reported_with_the_nearest_name() {
     );
     insta::assert_snapshot!(errors, @"
     $ gcr-push psuh
-    error: `psuh` is no command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
+    error: `psuh` is not a command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
 
     hint: did you mean `gcr-push push`?
 
     $ gcr-push help psuh
-    error: `psuh` is no command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
+    error: `psuh` is not a command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
 
     hint: did you mean `gcr-push push`?
 
     $ gcr-push frobnicate
-    error: `frobnicate` is no command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
+    error: `frobnicate` is not a command, expected `push`, `mirror`, `list`, `pull-secret`, `setup` or `doctor`
 
     hint: `gcr-push -h` lists the commands
 
@@ -296,14 +299,14 @@ fn invalid_arguments_are_reported_with_the_nearest_name() {
     hint: `gcr-push push -h` lists its flags
 
     $ gcr-push --dry-run push
-    error: the flag `--dry-run` has to follow the command
+    error: put the flag `--dry-run` after the command
 
     hint: as in `gcr-push push --dry-run`
 
     $ gcr-push push --image
     error: the flag `--image` needs a value
 
-    hint: a value that begins with `-` is written `--image=VALUE`
+    hint: write a value that begins with `-` as `--image=VALUE`
 
     $ gcr-push push --tags -x
     error: `gcr-push push` has no flag `-x`
@@ -321,12 +324,12 @@ fn invalid_arguments_are_reported_with_the_nearest_name() {
     hint: `gcr-push -h` lists the commands
 
     $ gcr-push list a hunter2
-    error: `gcr-push list` does not take so many arguments
+    error: `gcr-push list` does not accept so many arguments
 
     hint: `gcr-push list -h` lists its flags
 
     $ gcr-push -- push hunter2
-    error: `gcr-push` does not take so many arguments
+    error: `gcr-push` does not accept so many arguments
 
     hint: `gcr-push -h` lists the commands
 

@@ -77,13 +77,13 @@ fn invalid_key_error_says_what_it_is() {
         "folder",
     ].map(rendered).join("\n"), @"
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: it begins as JSON and ends too early (line 1, column 1): it was cut off; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: its JSON ends too early (line 1, column 1): it was cut off; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `private_key` is cut off (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: in the file that it names: it is neither JSON nor base64 of JSON (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: the file that it names cannot be read: it is not UTF-8 (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: the file that it names cannot be read: Is a directory (os error 21) (GCR_PUSH_CREDENTIALS_JSON)
@@ -110,11 +110,11 @@ fn token_is_a_single_word() {
         text.lines().nth(1).unwrap_or_default().to_owned()
     };
     insta::assert_snapshot!(["Bearer ya29.x", "a\nb", "a\u{7f}", "é", KEY].map(rendered).join("\n"), @r"
-    `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
-    `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
-    `access_token`: it has characters that no token has; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
-    `access_token`: it has characters that no token has; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
-    `access_token`: it is JSON, not a token; a key belongs into `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it contains a space or a line break; set it to the token only, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it contains a space or a line break; set it to the token only, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it contains characters that a token cannot have; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it contains characters that a token cannot have; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+    `access_token`: it is JSON, not a token; put a key in `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
     ");
     let run = run.with("GCR_PUSH_CREDENTIALS_JSON", KEY);
     insta::assert_snapshot!(run.refused(), @r"
@@ -189,6 +189,6 @@ fn broken_docker_config_is_not_shown() {
     insta::assert_snapshot!(["hunter2", "{hunter2", "./hunter2"].map(rendered).join("\n"), @r"
     `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
     `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
-    `docker_config`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+    `docker_config`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
     ");
 }

@@ -37,9 +37,9 @@ fn tls_is_for_tcp_only() {
     let run = run.with("DOCKER_HOST", "tcp://docker:2376");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `DOCKER_TLS_VERIFY`: an engine that wants TLS cannot be asked
+      `DOCKER_TLS_VERIFY`: a Docker engine that requires TLS is not supported
 
-    hint: let the Docker client do the talking: `docker save --output image.tar NAME`, and name `docker-archive:image.tar`
+    hint: save the image with the Docker client, `docker save --output image.tar NAME`, and use `docker-archive:image.tar`
     ");
 }
 
@@ -48,9 +48,9 @@ fn engine_over_ssh_is_refused() {
     let run = push().with("DOCKER_HOST", "ssh://me@host");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `DOCKER_HOST`: an engine cannot be asked over `ssh://`, only over `unix:///PATH` or `tcp://HOST:PORT`
+      `DOCKER_HOST`: a Docker engine is not supported over `ssh://`, only over `unix:///PATH` or `tcp://HOST:PORT`
 
-    hint: let the Docker client do the talking: `docker save --output image.tar NAME`, and name `docker-archive:image.tar`
+    hint: save the image with the Docker client, `docker save --output image.tar NAME`, and use `docker-archive:image.tar`
     ");
 }
 

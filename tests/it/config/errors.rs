@@ -16,7 +16,7 @@ use gcr_push::push::verify::Verify;
 fn empty_environment_error_says_what_to_set() {
     insta::assert_snapshot!(Variables::bare().refused(), @"
     error: an input is missing
-      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+      `image`: set it to the image to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -29,7 +29,7 @@ fn action_without_inputs_names_them_as_inputs() {
         .with("INPUT_CREDENTIALS_JSON", "");
     insta::assert_snapshot!(run.refused(), @"
     error: an input is missing
-      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (INPUT_IMAGE)
+      `image`: set it to the image to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (INPUT_IMAGE)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -42,12 +42,12 @@ fn two_mistakes_are_reported_by_the_typed_names() {
         .with("GCR_PUSH_TAGS", "-x")
         .without("GCR_PUSH_CREDENTIALS_JSON")
         .with("INPUT_CREDENTIALS_JSON", "hunter2, the password");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: two inputs cannot be used
       `tags`: tag `-x` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (INPUT_CREDENTIALS_JSON)
 
-    hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
+    hint: use the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     ");
 }
 
@@ -76,19 +76,19 @@ fn every_variable_reports_its_own_mistake() {
         .with("GCR_PUSH_ACCESS_TOKEN", "ya29.a b");
     insta::assert_snapshot!(run.refused(), @"
     error: 17 inputs cannot be used
-      `image`: `App:1` names no image: names are in lower case (GCR_PUSH_IMAGE)
-      `platforms`: `linux` is no platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763` (GCR_PUSH_PLATFORMS)
+      `image`: `App:1` is not the name of an image: names are in lower case (GCR_PUSH_IMAGE)
+      `platforms`: `linux` is not a platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763` (GCR_PUSH_PLATFORMS)
       `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
-      `tags`: `a b` is one item: put a comma or a line break between two (GCR_PUSH_TAGS)
+      `tags`: `a b` is one item: put a comma or a line break between two items (GCR_PUSH_TAGS)
       `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
       `registry`: `https://gcr.io` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
       `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
-      `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
-      `name`: image name `app:1` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
-      `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+      `project_id`: project `Acme` is not valid: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `name`: image name `app:1` is not valid: set it to the name only; put a tag in `tags` (GCR_PUSH_NAME)
+      `access_token`: it contains a space or a line break; set it to the token only, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
       `verify`: it is `maybe`, expected `listing`, `blobs` or `off` (GCR_PUSH_VERIFY)
-      `command`: `psuh` is no command; did you mean `push`? (GCR_PUSH_COMMAND)
+      `command`: `psuh` is not a command; did you mean `push`? (GCR_PUSH_COMMAND)
       `compression`: it is `lz4`, expected `gzip`, `zstd` or `none` (GCR_PUSH_COMPRESSION)
       `compression_level`: it is `13`, expected a number from 1 to 12 (GCR_PUSH_COMPRESSION_LEVEL)
       `layer_reuse`: it is `on`, expected `auto` or `off` (GCR_PUSH_LAYER_REUSE)
@@ -96,7 +96,7 @@ fn every_variable_reports_its_own_mistake() {
       `log_format`: it is `xml`, expected `auto`, `plain`, `github`, `gitlab` or `json` (GCR_PUSH_LOG_FORMAT)
       `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
       `ca_certificates`: `ca.pem` cannot be read: No such file or directory (os error 2) (GCR_PUSH_CA_CERTIFICATES)
-      `insecure_registries`: `gcr.io` is Google's and is never spoken to over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
+      `insecure_registries`: `gcr.io` is Google's and is never used over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
       `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
 
     hint: `gcr-push push --help` describes every variable
@@ -256,7 +256,7 @@ fn level_needs_compression() {
     let run = run.with("GCR_PUSH_COMPRESSION_LEVEL", "9");
     assert!(
         run.refused()
-            .contains("it does nothing with `compression: none`")
+            .contains("it has no effect with `compression: none`")
     );
 }
 

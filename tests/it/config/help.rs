@@ -92,10 +92,10 @@ fn help_is_unchanged() {
 
     Commands:
       push         Push an image to one or more destinations, and check it
-      mirror       Copy many images from other registries, as a file says
+      mirror       Copy the images that a file lists from other registries
       list         List the images of a project, or the tags of an image
-      pull-secret  Make the Kubernetes Secret with which a cluster pulls
-      setup        Show what Google Cloud lacks for a push, create or remove it
+      pull-secret  Create the Kubernetes Secret that a cluster pulls with
+      setup        Show, create or remove what a push needs in Google Cloud
       doctor       Check everything that can be checked before a push
       help         Print the help of a command
       completions  Print the completions of a shell
@@ -104,8 +104,8 @@ fn help_is_unchanged() {
 
     Every flag is also an environment variable, and an input of the GitHub action:
     `--best-effort` is GCR_PUSH_BEST_EFFORT and `best_effort`. A flag takes
-    precedence. An empty value counts as absent. Secrets have no flag, because
-    everyone can list the arguments of processes.
+    precedence. An empty value counts as absent. Secrets have no flag, because other
+    users can read the arguments of a process.
 
     HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY apply to every connection.
     DOCKER_HOST is the address of the engine of `docker-daemon:`; its default is
@@ -113,10 +113,10 @@ fn help_is_unchanged() {
 
     Exit codes:
       0  done
-      1  failed for good
+      1  failed
       2  the request is wrong
       3  credentials or a permission were refused
-      4  failed for now, worth another try
+      4  failed, but can succeed later: try again
 
     Examples:
       Push what `docker save` wrote:
@@ -175,14 +175,14 @@ fn help_is_unchanged() {
     `gcr-push push --help` describes all, and 20 more flags.
     ");
     insta::assert_snapshot!(printed("setup --help"), @"
-    Show what Google Cloud lacks for a push, create or remove it.
+    Show, create or remove what a push needs in Google Cloud.
 
     Usage: gcr-push setup [PROJECT] [HOST]... [FLAGS]
     PROJECT is `--project-id`, HOST is `--registry`.
 
     Every flag is also an environment variable: `--log-format` is
-    GCR_PUSH_LOG_FORMAT. Secrets are variables only. A switch alone means `true`. A
-    flag that takes a list may be given several times.
+    GCR_PUSH_LOG_FORMAT. Secrets are variables only. A switch without a value means
+    `true`. You can repeat a flag that accepts a list.
 
     Target:
       --registry <HOST,...>
@@ -282,17 +282,17 @@ fn help_is_unchanged() {
           transfer. `0s` never retries. A duration such as `90s`, from `0s` to `1h`.
           Default: `5m`.
       --stall-timeout <DURATION>
-          How long a transfer may stand still. Then it counts as failed. Less than 1
-          KiB a second is standing still. A duration such as `90s`, from `1s` to
-          `1h`. Default: `60s`.
+          How long a transfer may stall before it fails. Less than 1 KiB a second
+          counts as stalled. A duration such as `90s`, from `1s` to `1h`. Default:
+          `60s`.
       --requests-per-minute <NUMBER>
           Limit of requests to each registry. It keeps the run below a quota. If
           several runners share a quota, give each its part. A number from 1 to
           1000000. Default: no limit; after a 429, fewer requests go to that
           registry.
       --timeout <DURATION>
-          How long the whole run may take. Then it stops and says what it tagged. A
-          duration such as `90s`, from `1s` to `24h`. Default: no limit.
+          How long the whole run may take. Then it stops and reports what it tagged.
+          A duration such as `90s`, from `1s` to `24h`. Default: no limit.
       --ca-certificates <FILE>
           More certificate authorities to trust. The value is PEM text, or a path to
           it. Default: only those of the system.

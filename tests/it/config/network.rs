@@ -59,10 +59,10 @@ fn invalid_proxy_is_reported_without_its_password() {
     ].map(rendered).join("\n"), @r"
     `ALL_PROXY`: SOCKS proxies are not supported, only `http://` and `https://`
     `ALL_PROXY`: a proxy's URL starts with `http://` or `https://`
-    `ALL_PROXY`: it is no URL of a proxy: invalid international domain name; its value is not shown
-    `ALL_PROXY`: it is no URL of a proxy: invalid port number; its value is not shown
-    `ALL_PROXY`: it is no URL of a proxy: invalid port number; its value is not shown
-    `ALL_PROXY`: it is no URL of a proxy: empty host; its value is not shown
+    `ALL_PROXY`: it is not the URL of a proxy: invalid international domain name; its value is not shown
+    `ALL_PROXY`: it is not the URL of a proxy: invalid port number; its value is not shown
+    `ALL_PROXY`: it is not the URL of a proxy: invalid port number; its value is not shown
+    `ALL_PROXY`: it is not the URL of a proxy: empty host; its value is not shown
     ");
 }
 

@@ -60,7 +60,7 @@ fn unmounted_path_error_lists_mounted_ones() {
       `image`: the action's container cannot see `/home/runner/layout` (INPUT_IMAGE)
       `credentials_json`: the action's container cannot see the file that it names (INPUT_CREDENTIALS_JSON)
       `ca_certificates`: the action's container cannot see `/Users/me/ca.pem` (INPUT_CA_CERTIFICATES)
-      `report_file`: `/tmp/report.json` would be written inside the action's container and vanish with it (INPUT_REPORT_FILE)
+      `report_file`: `/tmp/report.json` would be written inside the action's container and be lost with it (INPUT_REPORT_FILE)
 
     hint: a container action shares two directories with the other steps: the workspace (relative paths are below it) and `${{ runner.temp }}`
     ");
@@ -73,7 +73,7 @@ fn unmounted_runner_temp_directory_is_recognized() {
         .with("INPUT_IMAGE", "oci:/home/runner/work/_temp/layout");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `image`: the action's container cannot see `/home/runner/work/_temp/layout`: runners before 2.329 do not show it their temporary directory (INPUT_IMAGE)
+      `image`: the action's container cannot see `/home/runner/work/_temp/layout`: runners before 2.329 do not share their temporary directory with it (INPUT_IMAGE)
 
     hint: put the file into the workspace, or update the runner
     ");
@@ -138,7 +138,7 @@ fn standard_input_is_refused_in_a_container_action_only() {
     error: an input cannot be used
       `image`: the container of an action has no standard input (INPUT_IMAGE)
 
-    hint: write the image to a file in the workspace, `docker save --output image.tar NAME`, and name that
+    hint: save the image to a file in the workspace, `docker save --output image.tar NAME`, and use that file
     ");
 }
 
@@ -159,7 +159,7 @@ fn result_above_the_workspace_is_refused_in_an_action() {
         "..",
     ] {
         let error = rendered(path).unwrap_err().to_string();
-        assert!(error.contains("vanish with it"), "{path}: {error}");
+        assert!(error.contains("be lost with it"), "{path}: {error}");
     }
     for path in [
         "report.json",

@@ -50,7 +50,7 @@ fn reader_key_is_held_for_every_google_host() {
 fn missing_reader_key_error_names_both_options() {
     insta::assert_snapshot!(asked().refused(), @r"
     error: an input is missing
-      `pull_secret_credentials_json`: give the key of an account that may only read, or set `pull_secret_allow_push_key: true` to put the pushing key into the pull secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
+      `pull_secret_credentials_json`: set it to the key of an account that can only read, or set `pull_secret_allow_push_key: true` to put the pushing key into the pull secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -64,7 +64,7 @@ fn pushing_key_is_refused_as_reader_key() {
     let run = asked().with("GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON", KEY);
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `pull_secret_credentials_json`: it is a key of the account that pushes, so whoever reads the pull secret could push: give a key of an account that may only read, or set `pull_secret_allow_push_key: true` (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
+      `pull_secret_credentials_json`: it is a key of the account that pushes, so everyone who reads the pull secret could push: use a key of an account that can only read, or set `pull_secret_allow_push_key: true` (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -91,7 +91,7 @@ fn secret_is_never_printed_under_a_ci() {
     assert_eq!(secret.output, Some(PullSecretOutput::Stdout));
     insta::assert_snapshot!(with_key().refused(), @"
     error: an input is missing
-      `pull_secret_file`: name a file, such as `pull-secret.yaml`, or `-` for standard output, or set `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_FILE)
+      `pull_secret_file`: set it to a file, such as `pull-secret.yaml`, or `-` for standard output, or set `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_FILE)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -99,7 +99,7 @@ fn secret_is_never_printed_under_a_ci() {
         let run = with_key().with(variable, "true");
         let text = run.refused();
         assert!(
-            text.contains("name a file") && !text.contains("`-`"),
+            text.contains("set it to a file") && !text.contains("`-`"),
             "{text}"
         );
         let text = run.with("GCR_PUSH_PULL_SECRET_FILE", "-").refused();
@@ -149,12 +149,12 @@ fn cluster_is_text_base64_path_or_environment() {
         .map(|run| run.refused().lines().nth(1).unwrap().to_owned())
         .collect();
     insta::assert_snapshot!(rendered.join("\n"), @"
-    `kubeconfig`: `pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken (GCR_PUSH_KUBECONFIG)
-    `kubeconfig`: `pull_secret_apply` needs a cluster: give a kubeconfig here or in `KUBECONFIG`; in a pod its service account is taken (GCR_PUSH_KUBECONFIG)
-    `kubeconfig`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: `pull_secret_apply` needs a cluster: set this to a kubeconfig, or set `KUBECONFIG`; in a Pod, its service account is used (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: `pull_secret_apply` needs a cluster: set this to a kubeconfig, or set `KUBECONFIG`; in a Pod, its service account is used (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_KUBECONFIG)
     `kubeconfig`: the file that it names cannot be used: it is no kubeconfig: expected YAML with `clusters`, `users` and `contexts` (GCR_PUSH_KUBECONFIG)
-    `kubeconfig`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_KUBECONFIG)
-    `KUBECONFIG`: none of its files is there
+    `kubeconfig`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_KUBECONFIG)
+    `KUBECONFIG`: none of its files exists
     `kubeconfig_context`: it has no context `c`: it has `a`, `b` (GCR_PUSH_KUBECONFIG_CONTEXT)
     ");
 }
@@ -168,9 +168,9 @@ fn cluster_variables_are_refused_without_apply() {
         .with("GCR_PUSH_PULL_SECRET_REPLACE", "true");
     insta::assert_snapshot!(run.refused(), @"
     error: three inputs cannot be used
-      `pull_secret_service_accounts`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_SERVICE_ACCOUNTS)
-      `pull_secret_create_namespace`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_CREATE_NAMESPACE)
-      `pull_secret_replace`: it does nothing without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_REPLACE)
+      `pull_secret_service_accounts`: it has no effect without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_SERVICE_ACCOUNTS)
+      `pull_secret_create_namespace`: it has no effect without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_CREATE_NAMESPACE)
+      `pull_secret_replace`: it has no effect without `pull_secret_apply: true` (GCR_PUSH_PULL_SECRET_REPLACE)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -188,11 +188,11 @@ fn names_are_checked_as_in_kubernetes() {
         .with("GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY", "yes");
     insta::assert_snapshot!(run.refused(), @"
     error: four inputs cannot be used
-      `pull_secret`: `Gcr_Pull` is no name of a Secret: lower-case letters, digits, `-` and `.`, with a letter or digit at each end and beside each dot (GCR_PUSH_PULL_SECRET)
-      `pull_secret_namespaces`: `a.b` is no namespace: lower-case letters, digits and `-`, with a letter or digit at each end (GCR_PUSH_PULL_SECRET_NAMESPACES)
-      `pull_secret_labels`: `a b=c` is no label: names and values have letters, digits, `-`, `_` and `.`, with a letter or digit at each end (GCR_PUSH_PULL_SECRET_LABELS)
+      `pull_secret`: `Gcr_Pull` is not a valid name of a Secret: use lower-case letters, digits, `-` and `.`, with a letter or digit at each end and beside each dot (GCR_PUSH_PULL_SECRET)
+      `pull_secret_namespaces`: `a.b` is not a valid namespace: use lower-case letters, digits and `-`, with a letter or digit at each end (GCR_PUSH_PULL_SECRET_NAMESPACES)
+      `pull_secret_labels`: `a b=c` is not a valid label: names and values have letters, digits, `-`, `_` and `.`, with a letter or digit at each end (GCR_PUSH_PULL_SECRET_LABELS)
       `pull_secret_labels`: `team` has two values (GCR_PUSH_PULL_SECRET_LABELS)
-      `pull_secret_labels`: `nothing` is no label: expected `KEY=VALUE` (GCR_PUSH_PULL_SECRET_LABELS)
+      `pull_secret_labels`: `nothing` is not a label: expected `KEY=VALUE` (GCR_PUSH_PULL_SECRET_LABELS)
       `pull_secret_allow_push_key`: it is `yes`, expected `true` or `false` (GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY)
 
     hint: `gcr-push push --help` describes every variable
@@ -209,11 +209,11 @@ fn variables_are_refused_without_a_secret_name() {
         .with("GCR_PUSH_PULL_SECRET_APPLY", "true");
     insta::assert_snapshot!(run.refused(), @"
     error: five inputs cannot be used
-      `pull_secret_namespaces`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_NAMESPACES)
-      `pull_secret_credentials_json`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
-      `pull_secret_allow_push_key`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY)
-      `pull_secret_file`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_FILE)
-      `pull_secret_apply`: it does nothing without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_APPLY)
+      `pull_secret_namespaces`: it has no effect without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_NAMESPACES)
+      `pull_secret_credentials_json`: it has no effect without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_CREDENTIALS_JSON)
+      `pull_secret_allow_push_key`: it has no effect without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_ALLOW_PUSH_KEY)
+      `pull_secret_file`: it has no effect without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_FILE)
+      `pull_secret_apply`: it has no effect without `pull_secret`, the name of the Secret (GCR_PUSH_PULL_SECRET_APPLY)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -228,7 +228,7 @@ fn google_key_is_for_google_registries_only() {
         .with("GCR_PUSH_REGISTRY", "registry.example.com");
     insta::assert_snapshot!(run.refused(), @"
     error: an input cannot be used
-      `pull_secret`: no destination is Google's, and the logins of `docker_config` go into it only with `pull_secret_allow_push_key: true`, because they can push (GCR_PUSH_PULL_SECRET)
+      `pull_secret`: no destination is Google's; the logins of `docker_config` go into the pull secret only with `pull_secret_allow_push_key: true`, because they can push (GCR_PUSH_PULL_SECRET)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -251,7 +251,7 @@ fn command_needs_neither_image_nor_project() {
     let run = run.without("GCR_PUSH_PULL_SECRET");
     insta::assert_snapshot!(run.refused(), @"
     error: an input is missing
-      `pull_secret`: name the Secret, such as `gcr-pull` (GCR_PUSH_PULL_SECRET)
+      `pull_secret`: set it to the name of the Secret, such as `gcr-pull` (GCR_PUSH_PULL_SECRET)
 
     hint: `gcr-push pull-secret --help` describes every variable
     ");

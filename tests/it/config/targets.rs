@@ -57,7 +57,7 @@ fn full_references_alone_are_the_only_destinations() {
         .with("GCR_PUSH_REPOSITORY", "r");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `registry`: nothing would go there, because every item of `tags` is a full reference: give its references in `tags` too, or a tag without `/` (GCR_PUSH_REGISTRY)
+      `registry`: nothing would go to it, because every item of `tags` is a full reference: add its references to `tags`, or add a tag without `/` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -67,7 +67,7 @@ fn full_references_alone_are_the_only_destinations() {
 fn digest_is_no_destination() {
     let digest = gcr_push::oci::digest::Digest::of(b"x");
     let run = Variables::push().with("GCR_PUSH_TAGS", format!("gcr.io/acme/api:1@{digest}"));
-    assert!(run.refused().contains("only a tag can be chosen"));
+    assert!(run.refused().contains("you can set only a tag"));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn only_artifact_registry_needs_a_repository() {
     let run = run.with("GCR_PUSH_REGISTRY", "gcr.io, registry.example.com");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `repository`: it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
+      `repository`: it is for Artifact Registry, but no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -168,7 +168,7 @@ fn ambient_project_is_checked_where_it_is_used() {
     let run = run.without("GCR_PUSH_TAGS");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `GOOGLE_CLOUD_PROJECT`: project `My Project` would be refused: registries take lower case only
+      `GOOGLE_CLOUD_PROJECT`: project `My Project` is not valid: registries take lower case only
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -183,9 +183,9 @@ fn invalid_parts_are_reported_by_their_own_names() {
         .with("GCR_PUSH_NAME", "Api");
     insta::assert_snapshot!(run.refused(), @r"
     error: three inputs cannot be used
-      `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
-      `repository`: repository `a/b` would be refused: give the repository alone, without `/` (GCR_PUSH_REPOSITORY)
-      `name`: image name `Api` would be refused: registries take lower case only (GCR_PUSH_NAME)
+      `project_id`: project `Acme` is not valid: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `repository`: repository `a/b` is not valid: set it to the repository only, without `/` (GCR_PUSH_REPOSITORY)
+      `name`: image name `Api` is not valid: registries take lower case only (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -194,7 +194,7 @@ fn invalid_parts_are_reported_by_their_own_names() {
     let run = Variables::push().with("GCR_PUSH_NAME", "api:1.2");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `name`: image name `api:1.2` would be refused: give the name alone; a tag goes into `tags` (GCR_PUSH_NAME)
+      `name`: image name `api:1.2` is not valid: set it to the name only; put a tag in `tags` (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -203,11 +203,11 @@ fn invalid_parts_are_reported_by_their_own_names() {
 #[test]
 fn tag_that_looks_like_an_image_gets_a_hint() {
     let run = Variables::push().with("GCR_PUSH_TAGS", "api:1.2");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: an input cannot be used
       `tags`: tag `api:1.2` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
 
-    hint: a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is a tag alone
+    hint: a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is only a tag
     ");
 }
 
@@ -217,7 +217,7 @@ fn blank_separates_nothing() {
         let run = Variables::push().with("GCR_PUSH_TAGS", tags);
         let fault = run.refused();
         let expected =
-            format!("`tags`: `{tags}` is one item: put a comma or a line break between two");
+            format!("`tags`: `{tags}` is one item: put a comma or a line break between two items");
         assert!(fault.contains(&expected), "{fault}");
     }
 }
@@ -229,8 +229,8 @@ fn separators_only_are_an_empty_list() {
         .with("GCR_PUSH_REGISTRY", ",,");
     insta::assert_snapshot!(run.refused(), @r"
     error: two inputs cannot be used
-      `tags`: there is no item in it, only separators (GCR_PUSH_TAGS)
-      `registry`: there is no item in it, only separators (GCR_PUSH_REGISTRY)
+      `tags`: it has only separators, and no item (GCR_PUSH_TAGS)
+      `registry`: it has only separators, and no item (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");

@@ -28,17 +28,17 @@ fn malformed_key_is_reported_but_not_shown() {
     error: an input cannot be used
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
+    hint: use the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     ");
     insta::assert_snapshot!(with_key("{\"type\": \"service_account\", hunter2"), @"
     error: an input cannot be used
-      `credentials_json`: its JSON is broken (line 1, column 29); its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its JSON is not valid (line 1, column 29); its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: store it on one line, as `jq --compact-output . key.json` prints it, or as base64: `base64 -w0 key.json`
     ");
     insta::assert_snapshot!(with_key("key.json"), @"
     error: an input cannot be used
-      `credentials_json`: no file is there, if it is meant as a path; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -52,13 +52,13 @@ fn malformed_key_is_reported_but_not_shown() {
     error: an input cannot be used
       `credentials_json`: it is a JSON array; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: give the object in it alone, from `{` to `}`
+    hint: use only the object in it, from `{` to `}`
     ");
     insta::assert_snapshot!(with_key(&STANDARD.encode("hunter2")), @"
     error: an input cannot be used
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: give the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
+    hint: use the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
     ");
 }
 
@@ -89,7 +89,7 @@ fn broken_private_key_is_reported() {
     error: an input cannot be used
       `credentials_json`: the line breaks of its `private_key` became spaces (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: store it as base64, which nothing changes on the way: `base64 -w0 key.json`
+    hint: store it as base64, so that nothing changes it: `base64 -w0 key.json`
     ");
     let start = google.key.find("PRIVATE KEY-----").unwrap() + 100;
     let mut cut = google.key.clone();
@@ -212,14 +212,14 @@ fn malformed_access_token_is_reported() {
     let run = with_token(&google, &google.key, "gcr.io/acme");
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: an input cannot be used
-      `access_token`: it is JSON, not a token; a key belongs into `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
+      `access_token`: it is JSON, not a token; put a key in `credentials_json` (GCR_PUSH_ACCESS_TOKEN)
 
     hint: `gcr-push push --help` describes every variable
     ");
     let run = with_token(&google, "Bearer ya29.hunter2", "gcr.io/acme");
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: an input cannot be used
-      `access_token`: it has a space or a line break in it; give the token alone, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
+      `access_token`: it contains a space or a line break; set it to the token only, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -240,7 +240,7 @@ fn missing_credential_is_reported_before_any_upload() {
     error: there is no credential for `gcr.io`
 
     hint: log in as yourself with `gcloud auth application-default login`, or for an hour with `export GCR_PUSH_ACCESS_TOKEN=$(gcloud auth print-access-token)`
-    hint: a CI has no such login: it is given a service-account key in `credentials_json`, or signs in without a key by `workload_identity_provider`
+    hint: a CI job has no such login: set `credentials_json` to a service-account key, or sign in without a key with `workload_identity_provider`
     ");
     assert!(google.standin.requests().is_empty());
 }

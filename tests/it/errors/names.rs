@@ -88,7 +88,7 @@ fn artifact_registry_host_without_repository_is_reported() {
     ");
     insta::assert_snapshot!(error_with(&[("repository", "containers")]), @"
     error: an input cannot be used
-      `repository`: it is for Artifact Registry, and no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
+      `repository`: it is for Artifact Registry, but no item of `registry` is a `LOCATION-docker.pkg.dev` host (GCR_PUSH_REPOSITORY)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -107,7 +107,7 @@ fn invalid_tag_is_reported() {
     error: an input cannot be used
       `tags`: `feature/login` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
 
-    hint: a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub
+    hint: for the tag of a branch, use `CI_COMMIT_REF_SLUG` on GitLab, and docker/metadata-action on GitHub
     ");
     insta::assert_snapshot!(error_with(&[("tags", "1.0+build")]), @"
     error: an input cannot be used
@@ -135,7 +135,7 @@ fn tag_with_slash_is_refused() {
     error: an input cannot be used
       `tags`: tag `feature/login` would be refused: a tag holds no `/` (GCR_PUSH_TAGS)
 
-    hint: a tag for a branch is `CI_COMMIT_REF_SLUG` on GitLab, and what docker/metadata-action makes on GitHub
+    hint: for the tag of a branch, use `CI_COMMIT_REF_SLUG` on GitLab, and docker/metadata-action on GitHub
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme-prod/web:v1:latest")]), @"
     error: an input cannot be used
@@ -188,7 +188,8 @@ fn login_before_a_host_is_never_shown() {
         .fails_with(2);
     let of_files = [
         "destinations: [\"user:fooledXpassw0rd@gcr.io/acme\"]\nimages: [{from: r.example/a}]\n",
-        "destinations: [gcr.io/acme]\nimages: [{from: \"https://user:fooledXpassw0rd@r.example/a\"}]\n",
+        "destinations: [gcr.io/acme]\nimages: [{from: \
+         \"https://user:fooledXpassw0rd@r.example/a\"}]\n",
         "destinations: [gcr.io/acme]\nimages: [\"https://user:fooledXpassw0rd@r.example/a\"]\n",
     ]
     .map(mirror);
@@ -270,8 +271,8 @@ fn unexpanded_placeholder_is_reported() {
     let message = error_with(&[("project_id", "${PROJECT}"), ("name", "$NAME")]);
     insta::assert_snapshot!(message, @"
     error: two inputs cannot be used
-      `project_id`: project `${PROJECT}` would be refused: it holds a variable that nothing filled in (GCR_PUSH_PROJECT_ID)
-      `name`: image name `$NAME` would be refused: it holds a variable that nothing filled in (GCR_PUSH_NAME)
+      `project_id`: project `${PROJECT}` is not valid: it contains a variable that was not replaced by its value (GCR_PUSH_PROJECT_ID)
+      `name`: image name `$NAME` is not valid: it contains a variable that was not replaced by its value (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -281,7 +282,7 @@ fn unexpanded_placeholder_is_reported() {
 fn public_image_host_is_no_destination() {
     insta::assert_snapshot!(error_with(&[("tags", "mirror.gcr.io/acme/app:1")]), @"
     error: an input cannot be used
-      `tags`: nothing can be pushed to `mirror.gcr.io`: it holds public images, which are only read (GCR_PUSH_TAGS)
+      `tags`: nothing can be pushed to `mirror.gcr.io`: its images are public and can only be read (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -309,25 +310,25 @@ fn one_wrong_tag_is_one_mistake() {
 fn invalid_name_is_reported() {
     insta::assert_snapshot!(error_with(&[("name", "App")]), @"
     error: an input cannot be used
-      `name`: image name `App` would be refused: registries take lower case only (GCR_PUSH_NAME)
+      `name`: image name `App` is not valid: registries take lower case only (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("name", "team app")]), @"
     error: an input cannot be used
-      `name`: image name `team app` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-` (GCR_PUSH_NAME)
+      `name`: image name `team app` is not valid: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-` (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("name", &"x".repeat(250))]), @"
     error: an input cannot be used
-      `name`: image name `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters (GCR_PUSH_NAME)
+      `name`: image name `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is not valid: with its host it is longer than 255 characters (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("project_id", "Acme"), ("name", "a")]), @"
     error: an input cannot be used
-      `project_id`: project `Acme` would be refused: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `project_id`: project `Acme` is not valid: registries take lower case only (GCR_PUSH_PROJECT_ID)
 
     hint: `gcr-push push --help` describes every variable
     ");

@@ -27,7 +27,7 @@ fn push_without_image_says_what_to_set() {
     let google = Google::start();
     insta::assert_snapshot!(refused(&google, google.run(), 2), @"
     error: an input is missing
-      `image`: say what to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+      `image`: set it to the image to push: `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -54,9 +54,9 @@ fn missing_path_error_lists_archives_beside_it() {
     let run = google.run().set("image", "app:1.2");
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: an input cannot be used
-      `image`: `app:1.2` is no path, for a path here holds no `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
+      `image`: `app:1.2` is not a path, because a path here cannot contain `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input (GCR_PUSH_IMAGE)
 
-    hint: an image that a Docker engine holds is `docker-daemon:NAME`; one that a registry holds begins with the registry, as in `ghcr.io/acme/api:1.2`
+    hint: for an image in a Docker engine, use `docker-daemon:NAME`; for an image in a registry, begin with the registry, as in `ghcr.io/acme/api:1.2`
     ");
 }
 

@@ -76,7 +76,7 @@ fn image_is_named_as_for_a_push() {
     let message = list("oci-archive:app.tar").fails_with(2).error();
     insta::assert_snapshot!(message, @"
     error: an input cannot be used
-      `image`: `list` shows what registries hold, as in `gcr.io/acme/api`: `oci-archive:app.tar` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_IMAGE)
+      `image`: `list` reads only registries, as in `gcr.io/acme/api`: `oci-archive:app.tar` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_IMAGE)
 
     hint: `gcr-push list --help` describes every variable
     ");

@@ -136,8 +136,8 @@ fn unchanged_filtered_image_costs_one_request() {
     for platforms in ["linux/amd64", "linux/amd64, linux/arm64"] {
         let run = || {
             mirror_file(&format!(
-                "destinations: [{}/mirror]\ndefaults: {{ platforms: [{platforms}] }}\nimages:\n  - from: \
-                 {}/acme/api:1\n",
+                "destinations: [{}/mirror]\ndefaults: {{ platforms: [{platforms}] }}\nimages:\n  \
+                 - from: {}/acme/api:1\n",
                 destination.plain_address(),
                 source.plain_address()
             ))
@@ -182,8 +182,8 @@ fn thousand_unchanged_repositories_cost_one_listing_each() {
         }
     }
     let file = format!(
-        "destinations: [{destination}/acme/containers]\ndefaults: {{ referrers: true }}\nimages:\n  - from: \
-         {source}/acme/containers/**\n"
+        "destinations: [{destination}/acme/containers]\ndefaults: {{ referrers: true \
+         }}\nimages:\n  - from: {source}/acme/containers/**\n"
     );
     let run = google.with_environment(mirror_file(&file));
     let (outcome, peak) = run
@@ -433,7 +433,8 @@ fn dry_run_shows_plan_and_changes_nothing() {
         .join(" ");
     insta::assert_snapshot!(
         outcome.scrub(&words),
-        @"IMAGE DESTINATION STATE 127.0.0.1:[PORT]/acme/api:1 127.0.0.1:[PORT]/mirror/api:1 missing 1 image: 1 missing, 0 outdated, 0 up to date"
+        @"IMAGE DESTINATION STATE 127.0.0.1:[PORT]/acme/api:1 127.0.0.1:[PORT]/mirror/api:1 \
+          missing 1 image: 1 missing, 0 outdated, 0 up to date"
     );
     assert!(destination.is_untouched());
 }
@@ -466,8 +467,8 @@ fn image_chosen_twice_is_copied_once_unless_forms_differ() {
     let source = source.plain_address();
     let file = |second: &str| {
         mirror_file(&format!(
-            "destinations: [{destination}/mirror, {destination}/mirror]\nimages:\n  - from: {source}/acme/**\n  - {{ \
-             from: '{source}/acme/api:1', {second} }}\n",
+            "destinations: [{destination}/mirror, {destination}/mirror]\nimages:\n  - from: \
+             {source}/acme/**\n  - {{ from: '{source}/acme/api:1', {second} }}\n",
             destination = destination.address(),
         ))
     };
@@ -507,7 +508,8 @@ fn prefix_copies_matching_tags_of_each_repository() {
     put(&source, PLAIN, "acme/web", "1", "web");
     let file = |tags: &str, to: &str| {
         mirror_file(&format!(
-            "destinations: [{}/mirror]\nimages:\n  - {{ from: '{}/acme/**', tags: {tags}, to: '{to}' }}\n",
+            "destinations: [{}/mirror]\nimages:\n  - {{ from: '{}/acme/**', tags: {tags}, to: \
+             '{to}' }}\n",
             destination.address(),
             source.plain_address()
         ))
@@ -583,7 +585,7 @@ fn missing_or_wrong_file_is_reported() {
     let wrong = mirror_file("destinations: [gcr.io/acme]\nimage: []\n").fails_with(2);
     insta::assert_snapshot!([missing.error(), wrong.error()].join("\n"), @"
     error: an input is missing
-      `config`: there is no `gcr-push.yaml` here: say which images go where in one, or name another file (GCR_PUSH_CONFIG)
+      `config`: there is no `gcr-push.yaml` here: list in it which images to copy where, or set another file (GCR_PUSH_CONFIG)
 
     hint: `gcr-push mirror --help` describes every variable
 

@@ -176,7 +176,7 @@ fn docker_archive_is_not_searched_for_referrers() {
     insta::assert_snapshot!(outcome.error(), @"
     error: two inputs cannot be used
       `attestations`: it is `both`, expected `keep` or `strip` (GCR_PUSH_ATTESTATIONS)
-      `referrers`: nothing that Docker saves holds what refers to an image: `image` has to be `docker://NAME`, `oci:DIR` or `oci-archive:FILE` (GCR_PUSH_REFERRERS)
+      `referrers`: Docker does not save what refers to an image: set `image` to `docker://NAME`, `oci:DIR` or `oci-archive:FILE` (GCR_PUSH_REFERRERS)
 
     hint: `gcr-push push --help` describes every variable
     ");

@@ -56,7 +56,8 @@ fn of_cluster(google: &Google, destination: &str, more: &str) -> Run {
 
 fn of_manifests(destination: &str, paths: &str) -> Run {
     mirror_file(&format!(
-        "destinations: [{destination}/second]\nimages:\n  - {{ from: manifests, paths: [{paths}] }}\n"
+        "destinations: [{destination}/second]\nimages:\n  - {{ from: manifests, paths: [{paths}] \
+         }}\n"
     ))
 }
 
@@ -387,7 +388,7 @@ fn nightly_check_fails_where_something_lacks() {
     let outcome = check().set("dry_run", "false").fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
     error: an input cannot be used
-      `require_complete`: it does nothing without `dry_run: true` (GCR_PUSH_REQUIRE_COMPLETE)
+      `require_complete`: it has no effect without `dry_run: true` (GCR_PUSH_REQUIRE_COMPLETE)
 
     hint: `gcr-push mirror --help` describes every variable
     ");
@@ -401,8 +402,9 @@ fn manifests_are_read_by_pattern() {
     put(&google.standin, PLAIN, "web", "1", "web");
     let deployment = |image: &str| {
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\nspec: {{template: {{spec: \
-             {{containers: [{{name: c, image: '{host}/{image}'}}]}}}}}}\n---\napiVersion: v1\nkind: Service\n"
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: x}}\nspec: {{template: \
+             {{spec: {{containers: [{{name: c, image: '{host}/{image}'}}]}}}}}}\n---\napiVersion: \
+             v1\nkind: Service\n"
         )
     };
     let outcome = of_manifests(destination.address(), "'out/**/*.yaml', more.yml")

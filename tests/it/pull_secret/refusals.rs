@@ -293,7 +293,7 @@ fn oversized_secret_is_reported_before_any_push() {
     assert!(
         outcome
             .error()
-            .contains("more than the 1 MiB that Kubernetes takes"),
+            .contains("but Kubernetes accepts at most 1 MiB"),
         "{}",
         outcome.error()
     );

@@ -25,14 +25,14 @@ fn invalid_names_are_reported_before_any_request() {
         .set("repository", "Containers");
     insta::assert_snapshot!(error_text(run, 2), @"
     error: eight inputs cannot be used
-      `registry`: `registry.example.com` is not Google's: there is nothing to set up there (GCR_PUSH_REGISTRY)
-      `repository`: repository `Containers` would be refused: registries take lower case only (GCR_PUSH_REPOSITORY)
+      `registry`: `registry.example.com` is not Google's, so there is nothing to set up (GCR_PUSH_REGISTRY)
+      `repository`: repository `Containers` is not valid: registries take lower case only (GCR_PUSH_REPOSITORY)
       `setup_remove`: `setup_apply` is `true` too: keep one (GCR_PUSH_SETUP_REMOVE)
-      `setup_github`: `acme` is no repository of GitHub: expected `OWNER/REPO`, or with its numbers `OWNER/REPO#OWNER_ID/REPO_ID` (GCR_PUSH_SETUP_GITHUB)
-      `setup_gitlab`: `gitlab.com/acme/api` is no project of a GitLab: expected `https://HOST/GROUP/PROJECT`, or with its numbers `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID` (GCR_PUSH_SETUP_GITLAB)
+      `setup_github`: `acme` is not a GitHub repository: expected `OWNER/REPO`, or with its numeric ids `OWNER/REPO#OWNER_ID/REPO_ID` (GCR_PUSH_SETUP_GITHUB)
+      `setup_gitlab`: `gitlab.com/acme/api` is not a GitLab project: expected `https://HOST/GROUP/PROJECT`, or with its numeric ids `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID` (GCR_PUSH_SETUP_GITLAB)
       `setup_backend`: it is `gcs`, expected `artifact-registry` or `storage` (GCR_PUSH_SETUP_BACKEND)
-      `setup_pusher`: account `ci` would be refused: an account's id has 6 to 30 characters (GCR_PUSH_SETUP_PUSHER)
-      `setup_puller`: account `Puller-1` would be refused: an account's id has lower-case letters, digits and `-` alone (GCR_PUSH_SETUP_PULLER)
+      `setup_pusher`: account `ci` is not valid: an account's id has 6 to 30 characters (GCR_PUSH_SETUP_PUSHER)
+      `setup_puller`: account `Puller-1` is not valid: an account's id has only lower-case letters, digits and `-` (GCR_PUSH_SETUP_PULLER)
 
     hint: `gcr-push setup --help` describes every variable
     ");
@@ -41,7 +41,7 @@ fn invalid_names_are_reported_before_any_request() {
         .set("setup_pusher", "ci-push@other.iam.gserviceaccount.com");
     insta::assert_snapshot!(error_text(other, 2), @"
     error: an input cannot be used
-      `setup_pusher`: `ci-push@other.iam.gserviceaccount.com` is no account of the project `acme`: its address would end in `@acme.iam.gserviceaccount.com` (GCR_PUSH_SETUP_PUSHER)
+      `setup_pusher`: `ci-push@other.iam.gserviceaccount.com` is not an account of the project `acme`: its address must end in `@acme.iam.gserviceaccount.com` (GCR_PUSH_SETUP_PUSHER)
 
     hint: `gcr-push setup --help` describes every variable
     ");
@@ -51,7 +51,7 @@ fn invalid_names_are_reported_before_any_request() {
         .set("setup_puller", "ci-push");
     insta::assert_snapshot!(error_text(same, 2), @"
     error: an input cannot be used
-      `setup_puller`: it is the account of `setup_pusher`: who pulls would be able to push (GCR_PUSH_SETUP_PULLER)
+      `setup_puller`: it is also the account of `setup_pusher`: the account that pulls could push (GCR_PUSH_SETUP_PULLER)
 
     hint: `gcr-push setup --help` describes every variable
     ");
@@ -63,7 +63,7 @@ fn project_number_is_refused_before_any_request() {
     let cloud = Cloud::new();
     insta::assert_snapshot!(error_text(cloud.setup().set("project_id", "123456789012"), 2), @"
     error: an input cannot be used
-      `project_id`: `123456789012` is a project's number, and accounts and images are named by its id: `gcloud projects describe 123456789012 --format='value(projectId)'` prints it (GCR_PUSH_PROJECT_ID)
+      `project_id`: `123456789012` is the number of a project, but accounts and images need its id: `gcloud projects describe 123456789012 --format='value(projectId)'` prints it (GCR_PUSH_PROJECT_ID)
 
     hint: `gcr-push setup --help` describes every variable
     ");
@@ -269,7 +269,8 @@ fn permanent_limit_is_reported_at_once() {
 fn long_exhausted_quota_is_reported() {
     let cloud = Cloud::new();
     let limit = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
-        "message": "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'."}});
+        "message": "Quota exceeded for quota metric 'Write requests' and limit 'Write requests \
+                    per minute' of service 'iam.googleapis.com' for consumer 'project_number:42'."}});
     let refused = FaultAction::Status {
         code: 429,
         retry_after: Some(3600),
@@ -359,7 +360,8 @@ fn service_controls_refusal_is_not_waited_for() {
     let cloud = Cloud::new();
     let body = json!({"error": {
         "code": 403,
-        "message": "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1_x.",
+        "message": "Request is prohibited by organization's policy. \
+                    vpcServiceControlsUniqueIdentifier: Ab-1_x.",
         "status": "PERMISSION_DENIED",
         "details": [{
             "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
