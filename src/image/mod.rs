@@ -64,7 +64,7 @@ use layout_referrers::OpenLayout;
 
 /// The maximum depth of nested indexes. Docker nests one level, and no tool is known to nest more
 /// than two.
-pub const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// The image of a source, after it was opened and checked.
 #[derive(Clone, Debug)]

@@ -47,7 +47,6 @@ pub(super) fn layout(
     let documents = Documents::new(&directory, format!("oci:{}", path.display()));
     let layout = Layout::read(&documents)?.ok_or_else(|| SourceError::NotLayout {
         what: what.clone(),
-        lacks: "oci-layout",
         advice: advice_for_directory(path),
     })?;
     let selected = select(&documents, &layout, reference.as_deref())?;
@@ -258,21 +257,21 @@ fn no_access(path: &Path, cause: io::Error) -> SourceError {
     }
 }
 
-/// Returns a hint for a directory that is not a layout, if its format is known.
-fn advice_for_directory(path: &Path) -> Option<String> {
+/// Returns a hint for a directory that is not a layout.
+fn advice_for_directory(path: &Path) -> String {
     let has = |name: &str| path.join(name).exists();
     if has("manifest.json") && has("version") {
         // containers-transports(5), `dir:`
-        Some("it is in skopeo's `dir:` form; `skopeo copy dir:… oci:…` makes a layout of it".into())
+        "it is in skopeo's `dir:` format; `skopeo copy dir:… oci:…` makes a layout of it".to_owned()
     } else if has("manifest.json") {
-        Some(format!(
+        format!(
             "it is an unpacked Docker archive; pack it again: `tar -C {} -cf image.tar .`",
             path.display()
-        ))
+        )
     } else if has("Dockerfile") || has("Containerfile") {
-        Some("it is the input of a build; build the image first".into())
+        FileKind::BuildInput.advice().to_owned()
     } else {
-        None
+        "name the directory that holds `oci-layout` and `index.json`".to_owned()
     }
 }
 

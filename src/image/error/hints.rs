@@ -42,10 +42,7 @@ impl Diagnostic for SourceError {
                     .to_owned()
             }
             Self::NotImage { kind, .. } => kind.advice().to_owned(),
-            Self::NotLayout { advice, .. } => match advice {
-                Some(advice) => advice.clone(),
-                None => "name the directory that holds `oci-layout` and `index.json`".to_owned(),
-            },
+            Self::NotLayout { advice, .. } => advice.clone(),
             Self::WrongKind { instead, .. } => format!("write `{instead}`"),
             Self::Cut { .. }
             | Self::Unpack {

@@ -35,12 +35,8 @@ pub enum SourceError {
     #[error("{what} is no image archive: it {kind}")]
     NotImage { what: String, kind: FileKind },
     /// A directory that is not an OCI layout.
-    #[error("{what} is no OCI layout: it has no `{lacks}`")]
-    NotLayout {
-        what: String,
-        lacks: &'static str,
-        advice: Option<String>,
-    },
+    #[error("{what} is no OCI layout: it has no `oci-layout`")]
+    NotLayout { what: String, advice: String },
     /// The path is not of the kind that the transport in `image` reads.
     #[error("{what} is {found}, but `{transport}` takes {expected}")]
     WrongKind {

@@ -150,7 +150,7 @@ fn directory_without_layout_is_described_by_content() {
         fs::write(folder.path().join(name), b"").unwrap();
         all.push(error_text(folder.path(), open()));
     }
-    assert_snapshot!(all.join("\n\n"), @r"
+    assert_snapshot!(all.join("\n\n"), @"
     error: `FOLDER` is no OCI layout: it has no `oci-layout`
 
     hint: name the directory that holds `oci-layout` and `index.json`
@@ -158,7 +158,7 @@ fn directory_without_layout_is_described_by_content() {
 
     error: `FOLDER` is no OCI layout: it has no `oci-layout`
 
-    hint: it is the input of a build; build the image first
+    hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
     exit code 2
 
     error: `FOLDER` is no OCI layout: it has no `oci-layout`
@@ -168,7 +168,7 @@ fn directory_without_layout_is_described_by_content() {
 
     error: `FOLDER` is no OCI layout: it has no `oci-layout`
 
-    hint: it is in skopeo's `dir:` form; `skopeo copy dir:… oci:…` makes a layout of it
+    hint: it is in skopeo's `dir:` format; `skopeo copy dir:… oci:…` makes a layout of it
     exit code 2
     ");
 }
