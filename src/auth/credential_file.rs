@@ -27,7 +27,7 @@ pub enum FileError {
     #[error("it is a credential of type `{0}`, which gcr-push cannot use")]
     UnknownType(String),
     /// A required field of this type is missing.
-    #[error("it is of type `{0}`, but `{1}` is missing in it")]
+    #[error("it is of type `{0}`, but `{1}` is missing")]
     Missing(&'static str, &'static str),
     /// A URL that would receive a secret is not Google's.
     #[error("its `{0}` is not `https` at a Google host, so it is not used")]
@@ -36,14 +36,15 @@ pub enum FileError {
     #[error("its `credential_source.url` cannot be used: {0}")]
     SubjectUrl(&'static str),
     /// A source of subject tokens that is not supported.
-    #[error("its `credential_source` is {0}, which gcr-push does not {1}")]
-    Source(&'static str, &'static str),
+    #[error("its `credential_source` is {0}, which gcr-push does not support")]
+    Source(&'static str),
     /// Both a file and a URL, which Google's own libraries refuse as well.
-    #[error("its `credential_source` has both `file` and `url`: one of them is too many")]
+    #[error("its `credential_source` has both `file` and `url`: remove one of them")]
     TwoSources,
     /// A format of the subject token that is not supported.
     #[error(
-        "its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name`"
+        "its `credential_source.format` is not supported: expected `text`, or `json` with \
+         `subject_token_field_name`"
     )]
     Format,
     /// A universe domain other than the public cloud.
@@ -55,21 +56,20 @@ impl FileError {
     /// What to do if the type is not supported.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Source("an executable", _) => Some(
-                "run that program in a step before, and give the token that it prints in \
-                 `oidc_token`, with `workload_identity_provider`",
+            Self::Source("an executable") => Some(
+                "run that program in an earlier step, and set `oidc_token` to the token that it \
+                 prints, with `workload_identity_provider`",
             ),
-            Self::Source("AWS's", _) => Some(
-                "let an earlier step get the token: `gcloud auth login --cred-file=FILE`, then give \
-                 `access_token` what `gcloud auth print-access-token` prints",
+            Self::Source("AWS") => Some(
+                "get the token in an earlier step: `gcloud auth login --cred-file=FILE`, then set \
+                 `access_token` to the output of `gcloud auth print-access-token`",
             ),
-            Self::Source("a certificate", _) => Some(
-                "let an earlier step get the token with Google's own libraries, and give it in \
+            Self::Source("a certificate") => Some(
+                "get the token in an earlier step with Google's own libraries, and put it in \
                  `access_token`",
             ),
             Self::UnknownType(_) => Some(
-                "a token of such a credential can be given in `access_token`: `gcloud auth \
-                 print-access-token`",
+                "set `access_token` to a token of this credential: `gcloud auth print-access-token`",
             ),
             _ => None,
         }
@@ -185,13 +185,13 @@ fn external(file: File) -> Result<ExternalAccount, FileError> {
 
 fn subject(source: Source) -> Result<SubjectSource, FileError> {
     if source.executable.is_some() {
-        return Err(FileError::Source("an executable", "run"));
+        return Err(FileError::Source("an executable"));
     }
     if source.environment_id.is_some() {
-        return Err(FileError::Source("AWS's", "sign requests for"));
+        return Err(FileError::Source("AWS"));
     }
     if source.certificate.is_some() {
-        return Err(FileError::Source("a certificate", "show"));
+        return Err(FileError::Source("a certificate"));
     }
     let format = match source.format {
         None => Format::Text,
@@ -207,7 +207,7 @@ fn subject(source: Source) -> Result<SubjectSource, FileError> {
         (None, Some(url)) => {
             let url: Url = url
                 .parse()
-                .map_err(|_| FileError::SubjectUrl("it is no URL"))?;
+                .map_err(|_| FileError::SubjectUrl("it is not a URL"))?;
             check_subject_url(&url).map_err(FileError::SubjectUrl)?;
             let headers = header_map(&source.headers).map_err(FileError::SubjectUrl)?;
             Ok(SubjectSource::Url(SubjectUrl {

@@ -66,7 +66,7 @@ impl HelperCall {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         if !is_name {
-            return Err(self.failed("its name is none that a program can have"));
+            return Err(self.failed("its name is not a valid program name"));
         }
         let running = self.run(withheld);
         let output_bytes = tokio::time::timeout(TIMEOUT, running)
@@ -76,7 +76,7 @@ impl HelperCall {
             return Ok(None);
         };
         let output: Output = serde_json::from_slice(&output_bytes)
-            .map_err(|_| self.failed("it printed something else than JSON with a login"))?;
+            .map_err(|_| self.failed("it did not print JSON with a login"))?;
         if output.secret.is_empty() {
             return Ok(None);
         }

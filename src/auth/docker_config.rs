@@ -53,19 +53,21 @@ pub(super) enum AuthEntry {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum DockerConfigError {
     /// It is not the JSON of a config.
-    #[error("it is no Docker config: expected JSON with `auths`")]
+    #[error("it is not a Docker config: expected JSON with `auths`")]
     NotJson,
     /// It is JSON of another kind.
-    #[error("it is no Docker config, but {0}: expected JSON with `auths`")]
+    #[error("it is {0}, not a Docker config: expected JSON with `auths`")]
     Other(&'static str),
     /// The credential helper that has the login is not installed.
     #[error(
-        "the login for `{0}` is kept by the credential helper `docker-credential-{1}`, which is not on PATH here"
+        "the login for `{0}` is in the credential helper `docker-credential-{1}`, which is not on \
+         PATH"
     )]
     Helper(Endpoint, String),
     /// The credential helper failed.
     #[error(
-        "the credential helper `docker-credential-{helper}` gives no login for `{server}`: {why}"
+        "the credential helper `docker-credential-{helper}` did not return a login for `{server}`: \
+         {why}"
     )]
     HelperFailed {
         /// The name of the helper.
@@ -85,29 +87,30 @@ impl DockerConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotJson => None,
-            Self::Other(A_KEY) => Some("give the key in `credentials_json`".to_owned()),
+            Self::Other(A_KEY) => Some("put the key in `credentials_json`".to_owned()),
             Self::Other(A_SECRET) => Some(
-                "give the config in it: `kubectl get secret NAME -o \
-                 jsonpath='{.data.\\.dockerconfigjson}'` prints it as base64, which is taken"
+                "use the config in it: `kubectl get secret NAME -o \
+                 jsonpath='{.data.\\.dockerconfigjson}'` prints it as base64, which gcr-push \
+                 accepts"
                     .to_owned(),
             ),
             Self::Other(_) => None,
             Self::Helper(endpoint, _) => Some(format!(
-                "log in with a password that stands in the file itself, or give Google hosts \
-                 `credentials_json`: in a container the helper for `{endpoint}` is not there"
+                "put a password in the file itself, or set `credentials_json` for Google hosts: a \
+                 container does not have the helper for `{endpoint}`"
             )),
             Self::HelperFailed { helper, server, .. } => Some(format!(
-                "`echo {server} | docker-credential-{helper} get` shows it; log in again, or give \
-                 the login in `username` and `password`"
+                "see the error with `echo {server} | docker-credential-{helper} get`; log in \
+                 again, or set `username` and `password`"
             )),
             Self::Auth(_) => {
-                Some("make it with `printf '%s' \"$USER:$PASSWORD\" | base64 -w0`".to_owned())
+                Some("create it with `printf '%s' \"$USER:$PASSWORD\" | base64 -w0`".to_owned())
             }
         }
     }
 }
 
-const A_KEY: &str = "a credential of Google's";
+const A_KEY: &str = "a Google credential";
 const A_SECRET: &str = "a Kubernetes Secret";
 
 #[derive(Deserialize)]

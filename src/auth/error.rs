@@ -24,10 +24,10 @@ pub enum AuthError {
     #[error("there is no token for Google's APIs")]
     NoToken,
     /// An entry of the Docker config cannot be used.
-    #[error("could not take the login from the Docker config in `{0}`")]
+    #[error("could not read the login from the Docker config in `{0}`")]
     DockerConfig(&'static str, #[source] DockerConfigError),
     /// The key cannot sign.
-    #[error("could not make the service-account key ready to sign")]
+    #[error("could not load the service-account key")]
     Key(#[source] std::io::Error),
     /// No token was issued.
     #[error("could not {step}")]
@@ -39,7 +39,7 @@ pub enum AuthError {
         cause: Box<HttpError>,
     },
     /// The OIDC token in a variable has expired.
-    #[error("the OIDC token in `{variable}` ran out at {}", clock(*.at))]
+    #[error("the OIDC token in `{variable}` expired at {}", clock(*.at))]
     OidcExpired {
         /// The variable.
         variable: &'static str,
@@ -47,7 +47,7 @@ pub enum AuthError {
         at: SystemTime,
     },
     /// The access token in a variable has expired.
-    #[error("`access_token` ran out at {}", clock(*.at))]
+    #[error("`access_token` expired at {}", clock(*.at))]
     TokenExpired {
         /// The time in its `exp` claim.
         at: SystemTime,
@@ -56,10 +56,10 @@ pub enum AuthError {
     #[error("could not read the OIDC token from {}", .0.display())]
     SubjectFile(PathBuf, #[source] std::io::Error),
     /// The HTTP client could not be built.
-    #[error("could not make ready to sign in")]
+    #[error("could not prepare the sign-in")]
     Network(#[source] NetworkError),
     /// A URL is invalid.
-    #[error("could not make ready to sign in")]
+    #[error("could not prepare the sign-in")]
     Url(#[source] url::ParseError),
 }
 
@@ -96,13 +96,13 @@ impl std::fmt::Display for AuthOperation {
             Self::Key(account) | Self::Metadata(account) => {
                 write!(formatter, "get an access token for `{}`", sanitize(account))
             }
-            Self::User => formatter.write_str("get an access token for the user of the login"),
+            Self::User => formatter.write_str("get an access token for the logged-in user"),
             Self::Subject => formatter.write_str("get an OIDC token"),
             Self::Federation { .. } => {
-                formatter.write_str("trade the OIDC token for an access token")
+                formatter.write_str("exchange the OIDC token for an access token")
             }
             Self::Impersonation { account, .. } => {
-                write!(formatter, "act as `{}`", sanitize(account))
+                write!(formatter, "impersonate `{}`", sanitize(account))
             }
         }
     }
@@ -113,7 +113,7 @@ fn clock(at: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
     OffsetDateTime::from(at)
         .format(format)
-        .unwrap_or_else(|_| "a time out of mind".to_owned())
+        .unwrap_or_else(|_| "an unknown time".to_owned())
 }
 
 impl AuthError {
@@ -136,10 +136,10 @@ impl AuthError {
 
 /// Hints for an OIDC token that expires too early.
 const OIDC_LIVES_LONGER: [&str; 2] = [
-    "with `service_account` the access token lives an hour, even if the OIDC token expires; on \
-     GitLab the OIDC token itself lives as long as the job's `timeout`",
-    "on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the \
-     token is asked for anew each time",
+    "set `service_account`: the access token is then valid for an hour, even if the OIDC token \
+     expires; on GitLab the OIDC token is valid as long as the job's `timeout`",
+    "on GitHub, remove `oidc_token` and give the job `permissions: id-token: write`: gcr-push then \
+     requests a new token each time",
 ];
 
 impl Diagnostic for AuthError {
@@ -165,24 +165,24 @@ impl Diagnostic for AuthError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::NoToken => vec![
-                "give `access_token`, as `gcloud auth print-access-token` prints it, or \
-                 `credentials_json` (a service-account key)"
+                "set `access_token` (from `gcloud auth print-access-token`), or `credentials_json` \
+                 (a service-account key)"
                     .to_owned(),
             ],
             Self::NoCredential(_, advice) => advice.clone(),
             Self::DockerConfig(_, error) => error.hint().into_iter().collect(),
             Self::OidcExpired { .. } => OIDC_LIVES_LONGER.map(str::to_owned).to_vec(),
             Self::TokenExpired { .. } => vec![
-                "a service-account key in `credentials_json`, or `workload_identity_provider`, is \
-                 renewed for as long as it takes"
+                "use `credentials_json` (a service-account key) or `workload_identity_provider`, \
+                 which gcr-push renews"
                     .to_owned(),
             ],
             Self::SubjectFile(path, cause)
                 if cause.kind() == std::io::ErrorKind::PermissionDenied =>
             {
                 vec![format!(
-                    "let the user that gcr-push runs as read it: `chmod o+r {}`, or run as the \
-                     file's owner",
+                    "allow the user that runs gcr-push to read it: `chmod o+r {}`, or run gcr-push \
+                     as the file's owner",
                     path.display()
                 )]
             }

@@ -124,13 +124,13 @@ pub(super) async fn read_body(response: Response) -> Result<Bytes, BodyError> {
 }
 
 fn timed_out() -> io::Error {
-    let text = format!("no answer within {} s", EXCHANGE_TIMEOUT.as_secs());
+    let text = format!("no response within {} s", EXCHANGE_TIMEOUT.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 /// The error of a successful response that is no token.
 fn no_token(method: Method, url: Url) -> HttpError {
-    let what = "the answer is no OAuth token; a proxy or an outage may have answered instead";
+    let what = "the response is not an OAuth token; a proxy or an outage may have answered instead";
     HttpError::protocol(method, url, what)
 }
 

@@ -12,30 +12,30 @@ use crate::http::{ConnectionFailure, ErrorResponse, HttpError, HttpErrorKind};
 
 /// Returns the hints for an exchange that failed, the most useful first.
 pub(super) fn exchange_hints(step: &AuthOperation, error: &HttpError) -> Vec<String> {
-    let again = "run this again in a few minutes";
+    let again = "try again in a few minutes";
     let hint = match &error.kind {
         HttpErrorKind::Response(response) if !response.is_foreign() => {
             let hints = refusal_hints(step, response);
             if !hints.is_empty() || !response.is_temporary() {
                 return hints;
             }
-            format!("the trouble is not ours: {again}")
+            format!("Google has a temporary problem; {again}")
         }
         HttpErrorKind::Response(_) if *step == AuthOperation::Subject => return subject_hints(),
         HttpErrorKind::Response(response) if !response.is_temporary() => format!(
-            "check that no proxy or firewall refuses `{}`: this is not how Google answers",
+            "check that no proxy or firewall blocks `{}`: this response is not from Google",
             error.host()
         ),
         HttpErrorKind::Connection => match error.connection_failure() {
             // `stall_timeout` is not the limit of an exchange.
             ConnectionFailure::Stalled => {
-                "the other side or the network stood still: try again".to_owned()
+                "the server or the network did not respond in time; try again".to_owned()
             }
             failure => failure.hint(&error.host()),
         },
         _ => format!(
-            "{again}; where it stays so, check that no proxy or sign-in page answers in Google's \
-             place"
+            "{again}; if the problem continues, check that no proxy or sign-in page answers \
+             instead of Google"
         ),
     };
     vec![hint]
@@ -73,8 +73,9 @@ pub(crate) fn service_controls(message: &str) -> Option<String> {
         .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         .collect();
     Some(format!(
-        "the organisation's VPC Service Controls do not allow this from here: who administers them \
-         finds the request by `{id}` and can allow it with an ingress rule or an access level"
+        "the organisation's VPC Service Controls do not allow this from here: ask their \
+         administrator to find the request `{id}` and to allow it with an ingress rule or an \
+         access level"
     ))
 }
 
@@ -83,16 +84,17 @@ fn key_hints(account: &str, response: &ErrorResponse) -> Vec<String> {
     let account = shell_word(account);
     let hint = if response.contains("account not found") || response.contains("disabled") {
         format!(
-            "the account was deleted or disabled; where it is disabled, `gcloud iam \
-             service-accounts enable {account}` brings it back"
+            "the account was deleted or disabled; if it is disabled, enable it: `gcloud iam \
+             service-accounts enable {account}`"
         )
     } else if response.contains("Invalid JWT Signature") {
         format!(
-            "this key was deleted, or is not the account's: make a new one with `gcloud iam \
-             service-accounts keys create key.json --iam-account={account}`"
+            "this key was deleted, or belongs to another account: create a new one with `gcloud \
+             iam service-accounts keys create key.json --iam-account={account}`"
         )
     } else if response.contains("reasonable timeframe") {
-        "the clock of this machine is wrong: Google takes an assertion within an hour of its time"
+        "the clock of this machine is wrong: correct it; Google accepts an assertion only within \
+         an hour of its time"
             .to_owned()
     } else {
         return Vec::new();
@@ -105,16 +107,16 @@ fn user_hints(response: &ErrorResponse) -> Vec<String> {
         return Vec::new();
     }
     vec![
-        "log in again: `gcloud auth application-default login`; for a pipeline use a service \
-         account, for a person's login may end at any time"
+        "log in again: `gcloud auth application-default login`; in a pipeline, use a service \
+         account, because a user's login can expire at any time"
             .to_owned(),
     ]
 }
 
 fn subject_hints() -> Vec<String> {
     vec![
-        "on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as \
-         the job runs"
+        "on GitHub, the job needs `permissions: id-token: write`, and the URL works only while the \
+         job runs"
             .to_owned(),
     ]
 }
@@ -132,7 +134,7 @@ fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse
                 claims_summary(claims),
                 provider.describe("attributeCondition")
             ),
-            "a condition on `assertion.sub` fails where a repository was made or renamed after \
+            "a condition on `assertion.sub` fails if the repository was created or renamed after \
              GitHub changed that claim: compare `assertion.repository_id` instead"
                 .to_owned(),
         ];
@@ -142,23 +144,23 @@ fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse
     {
         return vec![
             format!(
-                "there is no such provider, or it is disabled; `workload_identity_provider` is \
+                "the provider does not exist, or it is disabled; `workload_identity_provider` is \
                  `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`, \
-                 with the project's number, not its id; see whether it is there with {}",
+                 with the project's number, not its ID; check that it exists with {}",
                 provider.describe("state")
             ),
-            "a provider that was just made may take five minutes to be known everywhere".to_owned(),
+            "if you just created the provider, wait five minutes".to_owned(),
         ];
     }
     if contains("Could not obtain a value for") || contains("google.subject") {
         return vec![
             format!(
-                "the provider's mapping makes no subject out of this token: see it with {}",
+                "the provider's mapping does not give this token a subject: see the mapping with {}",
                 provider.describe("attributeMapping")
             ),
             format!(
-                "map `google.subject` to a claim that the token has, beside whatever else is to be \
-                 mapped: {}",
+                "map `google.subject` to a claim that the token has, and keep the other mappings: \
+                 {}",
                 provider.update("--attribute-mapping=google.subject=assertion.sub")
             ),
         ];
@@ -168,7 +170,7 @@ fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse
     }
     if contains("issuer") && contains("match") {
         return vec![format!(
-            "the token is {}'s, and the provider takes another's: see whose with {}",
+            "the token's issuer is {}, but the provider accepts another: see which with {}",
             quoted(&claims.issuer),
             provider.describe("oidc.issuerUri")
         )];
@@ -178,15 +180,15 @@ fn federation_hints(audience: &str, claims: &JwtClaims, response: &ErrorResponse
     }
     if contains("127 bytes") {
         return vec![
-            "the provider maps a claim that is too long for Google, a long branch name for \
-             example: map `google.subject` to a shorter one, such as `assertion.repository_id`"
+            "the provider maps a claim that is too long for Google, such as a long branch name: \
+             map `google.subject` to a shorter one, such as `assertion.repository_id`"
                 .to_owned(),
         ];
     }
     if contains("expired") || contains("stale") || contains("lifetime") {
         return vec![
-            "the OIDC token is too old, or the clock of the CI is wrong: let it be made anew, \
-             right before it is used"
+            "the OIDC token is too old, or the clock of the CI is wrong: request a new token right \
+             before you use it"
                 .to_owned(),
         ];
     }
@@ -215,13 +217,13 @@ fn issuer_hints(provider: &Provider, claims: &JwtClaims) -> Vec<String> {
     };
     vec![
         format!(
-            "Google could not check the token with the keys of {issuer}: {}/.well-known/\
-             openid-configuration and the keys that it names must be open to the internet, with a \
-             certificate that everybody trusts",
+            "Google could not verify the token with the keys of {issuer}: \
+             {}/.well-known/openid-configuration and its keys must be open to the internet, with a \
+             certificate of a public authority",
             address.trim_end_matches('/')
         ),
         format!(
-            "or upload the keys, and again whenever they change: {}",
+            "or upload the keys, and upload them again when they change: {}",
             provider.update("--jwk-json-path=FILE")
         ),
     ]
@@ -246,14 +248,14 @@ fn audience_hint(
     let shown = provider.describe("oidc.allowedAudiences");
     if claims.audience == own || claims.audience == audience {
         return format!(
-            "the token is for {}, which the provider has to allow: {allow}, where the list replaces \
-             the one that {shown} shows",
+            "the token is for {}, which the provider does not allow: allow it with {allow}; this \
+             list replaces the list that {shown} prints",
             quoted(&claims.audience)
         );
     }
     format!(
-        "the token is for {}: let the CI make it for `{}`, or have the provider allow it: {allow}, \
-         where the list replaces the one that {shown} shows",
+        "the token is for {}: request it for `{}` in the CI, or allow it in the provider with \
+         {allow}; this list replaces the list that {shown} prints",
         quoted(&claims.audience),
         sanitize(&own),
     )
@@ -290,15 +292,14 @@ fn impersonation_hints(
     }
     if contains("lifetime cannot exceed") {
         return vec![
-            "ask for an hour at most: `token_lifetime_seconds` in the credential file is too large"
-                .to_owned(),
+            "set `token_lifetime_seconds` in the credential file to at most one hour".to_owned(),
         ];
     }
     if response.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
         || contains("insufficient authentication scopes")
     {
         return vec![
-            "the token that is shown was made for less: it needs the scope \
+            "the token has too few scopes: it needs the scope \
              `https://www.googleapis.com/auth/cloud-platform`"
                 .to_owned(),
         ];
@@ -325,12 +326,12 @@ fn impersonation_hints(
     };
     vec![
         format!(
-            "let it act as the account: {}{depends}; it takes effect within minutes",
+            "allow it to impersonate the account: {}{depends}; it takes effect within minutes",
             bind(account, role, &member)
         ),
         format!(
-            "check that the account is there: `gcloud iam service-accounts describe {}`; or \
-             leave `service_account` out and give the roles to the identity itself",
+            "check that the account exists: `gcloud iam service-accounts describe {}`; or remove \
+             `service_account` and grant the roles to the identity itself",
             shell_word(account)
         ),
     ]
@@ -343,7 +344,7 @@ fn metadata_hints(account: &str, response: &ErrorResponse) -> Vec<String> {
         hints.push(no_account(account));
     } else if matches!(response.status.as_u16(), 401 | 403) {
         hints.push(format!(
-            "let the pod's Kubernetes service account act as it: {}",
+            "allow the pod's Kubernetes service account to impersonate it: {}",
             bind(
                 account,
                 "roles/iam.workloadIdentityUser",
@@ -355,8 +356,9 @@ fn metadata_hints(account: &str, response: &ErrorResponse) -> Vec<String> {
         return hints;
     }
     hints.push(
-        "check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` \
-         names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`"
+        "check that the annotation `iam.gke.io/gcp-service-account` of the pod's Kubernetes \
+         service account is the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE \
+         --output=yaml`"
             .to_owned(),
     );
     hints
@@ -371,8 +373,8 @@ fn no_account(account: &str) -> String {
     let project = project_of(account);
     let project = project.as_deref().unwrap_or("PROJECT");
     format!(
-        "there is no service account `{}`: it is misspelt, in another project, or deleted; `gcloud \
-         iam service-accounts list --project={project}` lists those that there are",
+        "the service account `{}` does not exist: it is misspelt, in another project, or deleted; \
+         see the accounts with `gcloud iam service-accounts list --project={project}`",
         sanitize(account)
     )
 }

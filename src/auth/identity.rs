@@ -57,11 +57,11 @@ impl Identity {
             }
             (Self::User, None) => (
                 "user:ACCOUNT".to_owned(),
-                ", where ACCOUNT is the address of whoever logged in".to_owned(),
+                ", where ACCOUNT is the address of the user who logged in".to_owned(),
             ),
             (_, None) => (
                 "serviceAccount:ACCOUNT".to_owned(),
-                ", where ACCOUNT is whom the token belongs to".to_owned(),
+                ", where ACCOUNT is the account of the token".to_owned(),
             ),
         }
     }
@@ -76,13 +76,13 @@ impl Identity {
         }
         let scopes: Vec<String> = scopes.iter().map(|scope| sanitize(scope)).collect();
         Some(format!(
-            "the tokens of `{account}` may do no more than the access scopes of this machine, {}: \
-             have it run with `cloud-platform`, once it is stopped: `gcloud compute instances \
+            "the tokens of `{account}` are limited to the access scopes of this machine ({}): stop \
+             the machine and give it `cloud-platform`: `gcloud compute instances \
              set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account={} \
-             --scopes=cloud-platform`, or in a node pool that is made with \
-             `--scopes=cloud-platform`; or give another credential",
+             --scopes=cloud-platform`, or use a node pool that was created with \
+             `--scopes=cloud-platform`, or use another credential",
             match scopes.as_slice() {
-                [] => "of which there are none".to_owned(),
+                [] => "none".to_owned(),
                 scopes => format!("`{}`", scopes.join("`, `")),
             },
             shell_word(account),
@@ -120,9 +120,9 @@ fn mapping(member: &str) -> Option<String> {
         return None;
     }
     Some(format!(
-        "which takes effect only where the provider maps `{}`: `gcloud iam \
-         workload-identity-pools providers list --workload-identity-pool={} --location=global \
-         --project={} --format='value(name,attributeMapping)'` shows what it maps",
+        "which works only if the provider maps `{}`: `gcloud iam workload-identity-pools providers \
+         list --workload-identity-pool={} --location=global --project={} \
+         --format='value(name,attributeMapping)'` shows the mapping",
         sanitize(attribute),
         shell_word(pool),
         shell_word(project),
@@ -138,7 +138,7 @@ impl fmt::Display for Identity {
             Self::Anonymous => formatter.write_str("anonymously"),
             Self::Login(user, _) => write!(formatter, "as `{user}`"),
             Self::AccessToken => formatter.write_str("as the token's owner"),
-            Self::User => formatter.write_str("as the person who logged in"),
+            Self::User => formatter.write_str("as the user who logged in"),
             Self::Account(account) | Self::LimitedAccount { account, .. } => {
                 write!(formatter, "as `{account}`")
             }
@@ -158,7 +158,7 @@ mod tests {
         let by_name = whose(format!(
             "principalSet:{pool}/ci/attribute.repository/acme/api"
         ));
-        assert!(by_name.contains("only where the provider maps `attribute.repository`"));
+        assert!(by_name.contains("only if the provider maps `attribute.repository`"));
         assert!(by_name.contains("--workload-identity-pool=ci --location=global --project=42"));
         for known in [
             format!("principalSet:{pool}/gcr-push-github/attribute.repository_id/456"),

@@ -129,7 +129,7 @@ impl Logins {
                 let servers = config.servers();
                 let servers: Vec<_> = servers.iter().map(|name| format!("`{name}`")).collect();
                 (!servers.is_empty())
-                    .then(|| format!("`{origin}` has logins for {} alone", servers.join(", ")))
+                    .then(|| format!("`{origin}` has logins only for {}", servers.join(", ")))
             })
             .collect();
         (!descriptions.is_empty()).then(|| descriptions.join("; "))

@@ -273,7 +273,7 @@ impl Credentials {
             let login = match found {
                 HostEntry::Login(login) => login,
                 HostEntry::Unusable(origin, path, error) if !path.is_empty() => {
-                    tracing::warn!("{error}: `{path}` goes without (`{origin}`)");
+                    tracing::warn!("{error}: using no login for `{path}` (`{origin}`)");
                     continue;
                 }
                 HostEntry::Unusable(origin, _, error) => {
@@ -293,7 +293,7 @@ impl Credentials {
                         Err(_) if endpoint.is_read_only() => continue,
                         // The user did not name this config, and most public images need no login.
                         Err(error) if origin == HOME_FILE => {
-                            tracing::warn!("{error}: going on without (`{origin}`)");
+                            tracing::warn!("{error}: continuing without this login (`{origin}`)");
                             continue;
                         }
                         Err(error) => return Err(AuthError::DockerConfig(origin, error)),
@@ -529,16 +529,16 @@ impl fmt::Display for Credential {
         write!(formatter, "{}", self.identity())?;
         match self {
             Self::Anonymous | Self::Paths(_) => Ok(()),
-            Self::Login(login) => write!(formatter, ", by `{}`", login.origin),
+            Self::Login(login) => write!(formatter, ", with `{}`", login.origin),
             Self::Tokens(tokens) => {
                 write!(
                     formatter,
-                    ", by {} of {}",
+                    ", with {} from {}",
                     tokens.describe(),
                     tokens.origin()
                 )
             }
-            Self::Static(_) => formatter.write_str(", by what the pull secret holds"),
+            Self::Static(_) => formatter.write_str(", with the content of the pull secret"),
         }
     }
 }
@@ -548,7 +548,7 @@ fn path_and_user(login: &Login) -> String {
         origin, user, path, ..
     } = login;
     match path.as_str() {
-        "" => format!("as `{user}`, by `{origin}`"),
-        path => format!("as `{user}` for `{path}`, by `{origin}`"),
+        "" => format!("as `{user}`, with `{origin}`"),
+        path => format!("as `{user}` for `{path}`, with `{origin}`"),
     }
 }

@@ -60,7 +60,7 @@ impl SubjectSource {
     ///
     /// Returns what is wrong with the URL or the token.
     pub fn github(url: &str, token: &str, provider: &str) -> Result<Self, &'static str> {
-        let mut url: Url = url.parse().map_err(|_| "it is no URL")?;
+        let mut url: Url = url.parse().map_err(|_| "it is not a URL")?;
         check_subject_url(&url)?;
         let token = Secret::new(token);
         url.query_pairs_mut().append_pair(
@@ -150,7 +150,7 @@ async fn read(path: &Path, format: &Format) -> std::io::Result<Secret> {
     format.token(&text).ok_or_else(|| {
         std::io::Error::other(match format {
             Format::Text => "it is empty".to_owned(),
-            Format::Json(field) => format!("it is no JSON with a text in `{field}`"),
+            Format::Json(field) => format!("it is not JSON with a text in `{field}`"),
         })
     })
 }
@@ -167,7 +167,7 @@ pub(super) fn check_subject_url(url: &Url) -> Result<(), &'static str> {
     match url.scheme() {
         "https" if url.host().is_some() => Ok(()),
         "http" if is_near => Ok(()),
-        _ => Err("it is neither `https`, nor on this machine or its metadata server"),
+        _ => Err("it must use `https`, except on this machine or its metadata server"),
     }
 }
 
@@ -180,11 +180,11 @@ pub(super) fn header_map<N: AsRef<str>, V: AsRef<str>>(
         let name: reqwest::header::HeaderName = name
             .as_ref()
             .parse()
-            .map_err(|_| "a header's name is none")?;
+            .map_err(|_| "the name of a header is not valid")?;
         let mut value: reqwest::header::HeaderValue = value
             .as_ref()
             .parse()
-            .map_err(|_| "a header's value cannot be sent")?;
+            .map_err(|_| "the value of a header is not valid")?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -153,7 +153,7 @@ impl TokenSource {
             // The renewal was early, so the cached token may still be valid for another try.
             Err(error) => match cached.as_mut().filter(|cached| !cached.is_expired()) {
                 Some(cached) => {
-                    tracing::warn!("{error}: the token in hand is used while it lasts");
+                    tracing::warn!("{error}: using the current token until it expires");
                     let left = cached.valid_until.map_or(Duration::ZERO, |at| {
                         at.saturating_duration_since(Instant::now())
                     });

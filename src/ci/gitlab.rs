@@ -49,7 +49,8 @@ pub fn dotenv(results: impl IntoIterator<Item = (&'static str, String)>) -> Stri
             !line.starts_with("PUSHED_REFERENCES=") && !line.starts_with("PUSH_FAILED=")
         });
         tracing::warn!(
-            "the dotenv file has no PUSHED_REFERENCES and no PUSH_FAILED: with them it would be larger than GitLab takes"
+            "the dotenv file has no PUSHED_REFERENCES and no PUSH_FAILED: with them, it would be \
+             larger than GitLab accepts"
         );
     }
     lines.concat()

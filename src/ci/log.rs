@@ -56,7 +56,7 @@ pub fn start(console: &Console) {
         .with(capped(layer, targets))
         .try_init();
     if unreadable {
-        tracing::warn!("`RUST_LOG` cannot be read and is not used");
+        tracing::warn!("`RUST_LOG` is not valid, so it is not used");
     }
 }
 

@@ -17,7 +17,7 @@ pub enum OutputError {
     #[error("could not write `{}`", .0.display())]
     File(PathBuf, #[source] io::Error),
     /// The directory of a result file does not exist.
-    #[error("`{}` could not be written: there is no folder `{}`", file.display(), directory.display())]
+    #[error("could not write `{}`: there is no folder `{}`", file.display(), directory.display())]
     NoDirectory {
         /// The file.
         file: PathBuf,
@@ -37,13 +37,16 @@ impl Diagnostic for OutputError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Stdout(_) => Vec::new(),
-            Self::File(..) => vec![
-                "the push itself is done; only what it was to leave here is missing".to_owned(),
-            ],
+            Self::File(..) => {
+                vec!["the push itself succeeded; only this file is missing".to_owned()]
+            }
             // A file has the name of the directory. The user has to decide what to do with it.
             Self::NoDirectory { directory, .. } if directory.exists() => Vec::new(),
             Self::NoDirectory { directory, .. } => {
-                vec![format!("make it first: `mkdir -p {}`", directory.display())]
+                vec![format!(
+                    "create it first: `mkdir -p {}`",
+                    directory.display()
+                )]
             }
         }
     }

@@ -256,8 +256,8 @@ mod tests {
         insta::assert_snapshot!(faults.join("\n"), @"
         there is no image after `docker-daemon:`
         `App` is not the name of an image: names are in lower case
-        tag `` would be refused: it is empty, as where a variable is not set in this run
-        tag `a b` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
+        tag `` is not valid: it is empty; a variable may not be set in this run
+        tag `a b` is not valid: a tag can contain only letters, digits, `_`, `.` and `-`
         `app/` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
         `//app` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
         `app:1:2` is not the name of an image: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`

@@ -335,8 +335,8 @@ images:
         image 1 of the list, `r.example/a`: `by` requires `newest`
         image 2 of the list, `nowhere/**`: `nowhere` is not a registry: expected its host, as in `registry.example.com/team/**`
         image 3 of the list, `r.example/a`: `platforms` is empty: remove it, or set it to `all`
-        image 1 of the list, `r.example/a`: `to`: image name `Up/name` would be refused: registries take lower case only
-        image 2 of the list, `r.example/a`: `to`: tag `tag/x` would be refused: a tag holds no `/`
+        image 1 of the list, `r.example/a`: `to`: image name `Up/name` is not valid: registries accept only lower case
+        image 2 of the list, `r.example/a`: `to`: tag `tag/x` is not valid: a tag cannot contain `/`
         images[0]: invalid type: string "r.example/a", expected an image, as in `from: registry.example.com/team/api` at line 2 column 10
         invalid type: sequence, expected `destinations` and `images`
         images: invalid type: integer `3`, expected a sequence at line 1 column 9

@@ -40,9 +40,9 @@ impl GoogleError {
     /// A response that the API does not define.
     pub(super) fn malformed(method: Method, url: Url, cause: &serde_json::Error) -> Self {
         let what = if cause.is_data() {
-            "the answer is JSON, but not what was asked for"
+            "the response is JSON, but not the expected content"
         } else {
-            "the answer is no JSON"
+            "the response is not JSON"
         };
         HttpError::protocol(method, url, what).into()
     }
@@ -199,13 +199,13 @@ impl Diagnostic for GoogleError {
 
     fn hints(&self) -> Vec<String> {
         let Some(error) = self.http() else {
-            return vec!["Google goes on with it: run this again in a few minutes".to_owned()];
+            return vec!["Google continues the operation: try again in a few minutes".to_owned()];
         };
         match &error.kind {
             HttpErrorKind::Response(response) => refusal::hints(response),
             HttpErrorKind::Connection => vec![error.connection_failure().hint(&error.host())],
             HttpErrorKind::Auth => self.source_hints(),
-            _ => vec!["check that no proxy or sign-in page answers in Google's place".to_owned()],
+            _ => vec!["check that no proxy or sign-in page answers instead of Google".to_owned()],
         }
     }
 }
@@ -245,7 +245,7 @@ mod tests {
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: IAM API has not been used in project 42 before or it is disabled.
 
-        hint: enable the API: `gcloud services enable iam.googleapis.com --project=42`; where it was enabled just now, it takes a few minutes to be known everywhere
+        hint: enable the API: `gcloud services enable iam.googleapis.com --project=42`; if you just enabled it, wait a few minutes
         ");
     }
 
@@ -285,7 +285,7 @@ mod tests {
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 400 FAILED_PRECONDITION
           caused by: Key creation is not allowed on this service account.
 
-        hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+        hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: ask the administrator of the policies to exempt the project
         ");
     }
 
@@ -302,7 +302,7 @@ mod tests {
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1
 
-        hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1` and can allow it with an ingress rule or an access level
+        hint: the organisation's VPC Service Controls do not allow this from here: ask their administrator to find the request `Ab-1` and to allow it with an ingress rule or an access level
         ");
         let young = api_error(
             403,
@@ -324,7 +324,7 @@ mod tests {
         error: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 403 PERMISSION_DENIED
           caused by: Your application is authenticating by using local Application Default Credentials. The iam.googleapis.com API requires a quota project, which is not set by default.
 
-        hint: a person's login counts for no project by itself: name one with `gcloud auth application-default set-quota-project PROJECT`, or in GOOGLE_CLOUD_QUOTA_PROJECT
+        hint: a user's login needs a quota project: set one with `gcloud auth application-default set-quota-project PROJECT`, or in GOOGLE_CLOUD_QUOTA_PROJECT
         ");
     }
 

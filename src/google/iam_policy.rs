@@ -290,9 +290,9 @@ fn waiting(error: &GoogleError, unknown: bool, resource: &Resource) -> String {
     if unknown {
         format!("Google does not know the new account at `{resource}` yet; trying again")
     } else if error.is_conflict() {
-        format!("somebody else changed the policy of `{resource}` meanwhile; trying again")
+        format!("the policy of `{resource}` changed in the meantime; trying again")
     } else {
-        format!("{error}; looking again")
+        format!("{error}; checking again")
     }
 }
 

@@ -219,7 +219,7 @@ impl Google {
         field: &str,
         mut visit: impl FnMut(T),
     ) -> Result<(), GoogleError> {
-        let endless = |url| HttpError::protocol(Method::GET, url, "the list has no last page");
+        let endless = |url| HttpError::protocol(Method::GET, url, "the list does not end");
         let mut walk = PageWalk::new(url);
         while let Some(url) = walk.take().map_err(endless)? {
             let mut page: Value = self.get(url.clone()).await?;
@@ -250,7 +250,7 @@ impl Google {
                 let parsed = self.request_once(method, url, body).await;
                 match parsed {
                     Err(error) if self.is_just_enabled(&error) && settling.wait().await => {
-                        tracing::info!("{} was enabled just now; waiting for it", url.authority());
+                        tracing::info!("{} was just enabled; waiting for it", url.authority());
                     }
                     parsed => return parsed,
                 }

@@ -56,7 +56,7 @@ impl Diagnostic for MissingRole {
         )];
         if !self.exists {
             hints.push(format!(
-                "if there is no such repository yet, create it once: {}",
+                "if the repository does not exist, create it: {}",
                 self.repository.create()
             ));
         }
@@ -90,11 +90,11 @@ impl Permissions {
         match tokio::time::timeout(TIMEOUT, Self::of(google, &resource)).await {
             Ok(Ok(permissions)) => Some(permissions),
             Ok(Err(error)) => {
-                tracing::debug!("could not ask for the permissions on {resource}: {error}");
+                tracing::debug!("could not check the permissions on {resource}: {error}");
                 None
             }
             Err(_) => {
-                tracing::debug!("there was no answer about the permissions on {resource} in time");
+                tracing::debug!("could not check the permissions on {resource} in time");
                 None
             }
         }

@@ -93,8 +93,8 @@ pub(super) fn hints(response: &ErrorResponse) -> Vec<String> {
     }
     if let Some(constraint) = constraint(response) {
         return vec![format!(
-            "the organisation's policy `{}` forbids it: who administers the organisation's \
-             policies can exempt the project",
+            "the organisation's policy `{}` forbids it: ask the administrator of the policies to \
+             exempt the project",
             sanitize(constraint)
         )];
     }
@@ -104,34 +104,34 @@ pub(super) fn hints(response: &ErrorResponse) -> Vec<String> {
     {
         let project = of("project").unwrap_or_else(|| "PROJECT".to_owned());
         return vec![format!(
-            "the project has no billing account: `gcloud billing projects link {project} \
-             --billing-account=ACCOUNT` gives it one, and `gcloud billing accounts list` \
-             shows which there are"
+            "the project has no billing account: link one with `gcloud billing projects link \
+             {project} --billing-account=ACCOUNT`; `gcloud billing accounts list` lists the \
+             accounts"
         )];
     }
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" {
         return vec![
-            "the token was made for less: it needs the scope \
+            "the token has too few scopes: it needs the scope \
              `https://www.googleapis.com/auth/cloud-platform`"
                 .to_owned(),
         ];
     }
     match response.status.as_u16() {
         401 => vec![
-            "the token is not valid, or no longer: `gcloud auth print-access-token` gives one \
-             that lives an hour"
+            "the token is invalid or has expired: `gcloud auth print-access-token` prints one that \
+             is valid for an hour"
                 .to_owned(),
         ],
         403 => match of("permission") {
             Some(permission) => {
                 vec![format!(
-                    "it takes a role that has the permission `{permission}`"
+                    "grant a role that has the permission `{permission}`"
                 )]
             }
             None => Vec::new(),
         },
         429 if response.message.starts_with(LIMIT) => vec![
-            "delete what nobody uses, or have the limit raised: \
+            "delete what is not used, or request a higher limit: \
              https://console.cloud.google.com/iam-admin/quotas"
                 .to_owned(),
         ],
@@ -139,7 +139,7 @@ pub(super) fn hints(response: &ErrorResponse) -> Vec<String> {
             vec!["the project's quota is used up for now: try again in a few minutes".to_owned()]
         }
         408 | 429 | 500.. => {
-            vec!["the trouble is Google's: run this again in a few minutes".to_owned()]
+            vec!["Google has a temporary problem; try again in a few minutes".to_owned()]
         }
         _ => Vec::new(),
     }

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     /// The connection broke.
-    #[error("the answer broke off")]
+    #[error("the response ended early")]
     Broken(#[source] reqwest::Error),
     /// The body is longer than the limit.
-    #[error("the answer is longer than {0} bytes, which nobody sends here")]
+    #[error("the response is longer than the limit of {0} bytes")]
     TooLong(usize),
     /// The body is below the minimum throughput.
-    #[error("the answer is too slow")]
+    #[error("the response is too slow")]
     TooSlow(#[source] io::Error),
 }
 
@@ -80,7 +80,7 @@ impl MinimumThroughput {
             let from_host = self.host.load(Ordering::Relaxed) - self.host_before;
             if from_host < MIN_BYTES_PER_SECOND * self.window.as_secs() {
                 let text = format!(
-                    "only {} bytes came in {} s",
+                    "only {} bytes arrived in {} s",
                     self.received,
                     self.waited.as_secs()
                 );
@@ -143,7 +143,7 @@ mod tests {
     async fn trickling_body_is_aborted_and_slow_one_is_not() {
         assert_eq!(read(2048, 600, 60).await.unwrap(), 2048 * 600);
         let error = read(1, 600, 60).await.unwrap_err();
-        assert_eq!(error.to_string(), "only 60 bytes came in 60 s");
+        assert_eq!(error.to_string(), "only 60 bytes arrived in 60 s");
         // A body that ends within the window is read at any speed.
         assert_eq!(read(1, 59, 60).await.unwrap(), 59);
     }

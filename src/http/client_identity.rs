@@ -36,13 +36,13 @@ pub enum IdentityError {
     #[error(transparent)]
     Certificate(#[from] CertificatesError),
     /// It contains no private key.
-    #[error("there is no PEM private key in it")]
+    #[error("it does not contain a PEM private key")]
     NoKey,
     /// The private key requires a passphrase.
-    #[error("the private key in it is encrypted: give it without a passphrase")]
+    #[error("its private key is encrypted: use a key without a passphrase")]
     Encrypted,
     /// The private key belongs to another certificate, or its type is not supported in TLS.
-    #[error("the private key is not that of the certificate")]
+    #[error("the private key does not belong to the certificate")]
     Mismatch,
 }
 
@@ -116,7 +116,7 @@ impl HostCertificates {
             return Ok(Self::default());
         };
         files.sort();
-        tracing::debug!("certificates for {host} are read from {}", folder.display());
+        tracing::debug!("reading certificates for {host} from {}", folder.display());
         let mut certificates = Self::default();
         for file in files {
             match file.extension().and_then(|extension| extension.to_str()) {

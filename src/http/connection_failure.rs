@@ -238,90 +238,89 @@ impl ConnectionFailure {
     pub fn hint(self, host: &str) -> String {
         match self {
             Self::Certificate => {
-                "if a company proxy or a private registry signed this certificate, give its root \
-                 in `ca_certificates`"
+                "if a company proxy or a private registry signed this certificate, put its root \
+                 certificate in `ca_certificates`"
                     .to_owned()
             }
-            Self::SelfSigned => format!(
-                "the certificate of `{host}` is signed by itself: give that certificate in \
-                 `ca_certificates`"
-            ),
+            Self::SelfSigned => {
+                format!("the certificate of `{host}` is self-signed: put it in `ca_certificates`")
+            }
             Self::CertificateName => format!(
-                "the certificate is for other names than `{host}`: use one of them, or have one \
-                 made for this name"
+                "the certificate is not valid for `{host}`: use a name that is in it, or get a \
+                 certificate for this name"
             ),
             Self::Expired(until) => format!(
-                "the certificate of `{host}` was valid until {} and the clock of this machine says \
-                 {}: have the certificate renewed, or set the clock",
+                "the certificate of `{host}` expired on {}; the clock of this machine says {}: \
+                 renew the certificate, or correct the clock",
                 date(until),
                 now()
             ),
             Self::NotYetValid(from) => format!(
-                "the certificate of `{host}` is valid from {} on and the clock of this machine says \
-                 {}: set the clock, or have the certificate made anew",
+                "the certificate of `{host}` is not valid before {}; the clock of this machine \
+                 says {}: correct the clock, or get a new certificate",
                 date(from),
                 now()
             ),
             Self::NoRoots => {
-                "install them (Debian: `ca-certificates`), or name some in `ca_certificates`"
+                "install certificate authorities (Debian: `ca-certificates`), or put some in \
+                 `ca_certificates`"
                     .to_owned()
             }
             Self::ClientCertificate => format!(
-                "`{host}` takes nobody without a certificate that it knows: give one in \
-                 `client_certificate` with its key in `client_key`, or as Docker keeps it, in \
-                 `/etc/docker/certs.d/{host}/client.cert` and `client.key`"
+                "`{host}` requires a client certificate: set `client_certificate` and \
+                 `client_key`, or use Docker's files `/etc/docker/certs.d/{host}/client.cert` and \
+                 `client.key`"
             ),
             Self::Handshake => format!(
-                "`{host}` speaks no TLS 1.2 or 1.3 with a cipher that is still taken for safe: it \
-                 has to be updated, or the proxy in front of it"
+                "`{host}` does not support TLS 1.2 or 1.3 with a secure cipher: update it, or the \
+                 proxy in front of it"
             ),
             Self::NameServer => format!(
-                "the name server did not answer for `{host}`: check this machine's network, and \
-                 try again"
+                "the DNS server did not answer for `{host}`: check this machine's network, and try \
+                 again"
             ),
             Self::TooManyFiles => {
-                "this process may open too few files: raise `ulimit -n`, or lower `concurrency`"
+                "the limit of open files is too low: raise `ulimit -n`, or lower `concurrency`"
                     .to_owned()
             }
             Self::InvalidRequest => format!(
-                "`{host}` names an address that no request can be sent to: check that it is a \
-                 registry"
+                "`{host}` returned an address that cannot be used: check that it is a registry"
             ),
             Self::NoTls => format!(
-                "`{host}` speaks no TLS there; a registry that is meant to be spoken to over \
-                 plain HTTP is named in `insecure_registries`"
+                "`{host}` does not use TLS on this port; if it is meant to use plain HTTP, add it \
+                 to `insecure_registries`"
             ),
             Self::NoHttp => format!(
-                "what answers at `{host}` is no HTTP that can be read: check the host and the \
-                 port, and what stands between here and there"
+                "`{host}` did not return valid HTTP: check the host and the port, and any proxy on \
+                 the way"
             ),
             Self::Name => format!(
-                "no name server knows `{host}`: check how it is spelt; a name that only a proxy \
-                 knows needs `HTTPS_PROXY`"
+                "the name `{host}` is not in DNS: check the spelling; if only a proxy can find it, \
+                 set `HTTPS_PROXY`"
             ),
-            Self::ProxyLogin => "the proxy asks for a login: give it in `HTTPS_PROXY`, as in \
+            Self::ProxyLogin => "the proxy requires a login: put it in `HTTPS_PROXY`, as in \
                                  `http://USER:PASSWORD@PROXY:PORT`"
                 .to_owned(),
             Self::ProxyRefusal => format!(
-                "the proxy in `HTTPS_PROXY` does not connect to `{host}`: have it allowed there, \
-                 or name the host in `NO_PROXY`"
+                "the proxy in `HTTPS_PROXY` does not connect to `{host}`: ask its administrator to \
+                 allow it, or add the host to `NO_PROXY`"
             ),
             Self::ProxyUnreachable => {
                 "the proxy in `HTTPS_PROXY` cannot be reached: check its address".to_owned()
             }
-            Self::Stalled => "the other side or the network stood still: try again; \
-                              `stall_timeout` says how long is waited"
+            Self::Stalled => "the server or the network did not respond in time; try again, or \
+                              raise `stall_timeout`"
                 .to_owned(),
             Self::Redirect => format!(
                 "check that `{host}` is the registry itself, and that no proxy or sign-in page \
-                 answers in its place"
+                 answers instead"
             ),
             Self::Unreachable => format!(
-                "check that `{host}` is right and that this machine reaches it; a proxy is taken \
-                 from `HTTPS_PROXY`"
+                "check that `{host}` is correct and that this machine can reach it; if it needs a \
+                 proxy, set `HTTPS_PROXY`"
             ),
-            Self::Broken => "the connection broke on the way: try again; if it always breaks at \
-                             the same place, a proxy or firewall may allow no more"
+            Self::Broken => "the connection was interrupted: try again; if it always stops at the \
+                             same point, a proxy or firewall may limit the transfer"
                 .to_owned(),
         }
     }
@@ -333,11 +332,11 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// Formats a time in a certificate.
 fn date(time: Option<UnixTime>) -> String {
     let Some(time) = time else {
-        return "another day".to_owned();
+        return "an unknown date".to_owned();
     };
     // httpdate panics past the year 9999.
     if time.as_secs() > LAST_SECOND {
-        return "the far future".to_owned();
+        return "a date after the year 9999".to_owned();
     }
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
 }
@@ -397,7 +396,7 @@ mod tests {
         };
         let hint = ConnectionFailure::of(&rustls::Error::from(expired)).hint("r.example");
         assert!(
-            hint.contains("until Tue, 14 Nov 2023 22:13:20 GMT"),
+            hint.contains("expired on Tue, 14 Nov 2023 22:13:20 GMT"),
             "{hint}"
         );
         assert!(hint.contains("clock"), "{hint}");
@@ -406,7 +405,10 @@ mod tests {
             not_before: at(u64::MAX),
         };
         let hint = ConnectionFailure::of(&rustls::Error::from(far)).hint("r.example");
-        assert!(hint.contains("from the far future on"), "{hint}");
+        assert!(
+            hint.contains("not valid before a date after the year 9999"),
+            "{hint}"
+        );
         for (fault, expected) in [
             (
                 CertificateError::NotValidForName,

@@ -171,14 +171,14 @@ impl fmt::Display for HttpError {
         match (&self.kind, &self.cause) {
             (HttpErrorKind::Auth, Some(cause)) => return write!(formatter, "{cause}"),
             (HttpErrorKind::Source, _) => {
-                return formatter.write_str("the image could not be read while it was sent");
+                return formatter.write_str("could not read the image during the upload");
             }
             _ => {}
         }
         let url = redacted(&self.method, &self.url);
         write!(formatter, "{} {url}", self.method)?;
         if let Some(host) = &self.redirected_to {
-            write!(formatter, " (sent on to `{}`)", sanitize(host))?;
+            write!(formatter, " (redirected to `{}`)", sanitize(host))?;
         }
         if let Some(ErrorResponse { status, code, .. }) = self.response() {
             write!(formatter, ": {}", status.as_u16())?;

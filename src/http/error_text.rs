@@ -3,7 +3,7 @@
 use crate::diagnostics::secret::redact;
 
 /// The message for a web page, whose text is not logged.
-pub(crate) const PAGE: &str = "the answer is a web page";
+pub(crate) const PAGE: &str = "the response is a web page";
 
 /// The text in nginx's page with status 400 for a client without a certificate.
 /// <https://nginx.org/en/docs/http/ngx_http_ssl_module.html#errors>

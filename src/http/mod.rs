@@ -144,13 +144,13 @@ pub struct Certificates(Arc<Vec<CertificateDer<'static>>>);
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
     /// It has no `-----BEGIN CERTIFICATE-----`.
-    #[error("there is no PEM certificate in it")]
+    #[error("it does not contain a PEM certificate")]
     None,
     /// A block cannot be decoded.
     #[error("a certificate in it cannot be read")]
     Pem(#[source] rustls::pki_types::pem::Error),
     /// A block is not an X.509 certificate.
-    #[error("certificate {0} in it is no X.509 certificate that can be a root")]
+    #[error("certificate {0} in it is not an X.509 certificate that can be a root")]
     NotARoot(usize),
 }
 

@@ -112,7 +112,7 @@ pub(super) fn tcp(stream: &ProxiedStream) -> &TcpStream {
 /// Limits the unsent bytes in the kernel to [`MAX_UNSENT`].
 fn bound_unsent(tcp: &TcpStream) {
     if let Err(error) = SockRef::from(tcp).set_tcp_notsent_lowat(MAX_UNSENT) {
-        tracing::debug!("the kernel does not bound what waits to be sent: {error}");
+        tracing::debug!("the kernel does not limit unsent data: {error}");
     }
 }
 

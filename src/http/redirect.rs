@@ -10,19 +10,21 @@ pub(crate) const MAX_REDIRECTS: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RedirectError {
     /// It would downgrade from HTTPS to plain HTTP.
-    #[error("the registry redirects from HTTPS to plain HTTP, which is not followed")]
+    #[error("the registry redirects from HTTPS to plain HTTP, which gcr-push does not follow")]
     Downgrade,
     /// There are too many redirects.
     #[error("the registry redirects more than five times")]
     TooMany,
     /// The target is not an HTTP URL.
-    #[error("the registry redirects to what is no HTTP URL")]
+    #[error("the registry redirects to an address that is not an HTTP URL")]
     NoUrl,
     /// The target contains a user or a password.
-    #[error("the registry redirects to a URL with a login in it, which is not followed")]
+    #[error(
+        "the registry redirects to a URL that contains a login, which gcr-push does not follow"
+    )]
     Login,
     /// It would turn a write into a read.
-    #[error("the registry answers the {0} with 303 See Other, which stores nothing")]
+    #[error("the registry answers the {0} with 303 See Other, so it stores nothing")]
     SeeOther(Method),
 }
 

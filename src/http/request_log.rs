@@ -44,14 +44,14 @@ pub(crate) async fn logged<E>(
         Ok(response) => {
             let received = match response.content_length() {
                 Some(length) => format!("{length} bytes"),
-                None => "bytes without a stated number".to_owned(),
+                None => "an unknown number of bytes".to_owned(),
             };
             let status = response.status().as_u16();
             tracing::debug!(
                 "{line}: {status}, {sent} bytes sent, {received} received, {milliseconds} ms"
             );
         }
-        Err(_) => tracing::debug!("{line}: no answer after {milliseconds} ms"),
+        Err(_) => tracing::debug!("{line}: no response after {milliseconds} ms"),
     }
     response
 }

@@ -164,7 +164,7 @@ impl Cluster {
         let (status, headers, body) =
             match tokio::time::timeout(self.stall_timeout, answering).await {
                 Err(_) => {
-                    let text = format!("no answer within {} s", self.stall_timeout.as_secs());
+                    let text = format!("no response within {} s", self.stall_timeout.as_secs());
                     return Err(broken(io::Error::new(io::ErrorKind::TimedOut, text).into()));
                 }
                 Ok(Ok(answer)) => answer,
@@ -179,7 +179,7 @@ impl Cluster {
             match json::from_slice(&body) {
                 Ok(object) => return Ok(object),
                 Err(_) => {
-                    let what = "the answer is not one of Kubernetes";
+                    let what = "the response is not from Kubernetes";
                     HttpError::protocol(method.clone(), url.clone(), what)
                 }
             }
@@ -226,7 +226,12 @@ async fn sign_in(
     let (config, auth, tls) = match tokio::time::timeout(PLUGIN_TIMEOUT, signing_in).await {
         Ok(Ok(signed)) => signed.map_err(|error| KubernetesError::of_kube(plugin, error))?,
         // kube panics at a token that is not valid in a header.
-        Ok(Err(_)) => return Err(KubernetesError::bad_plugin(command(), "an unusable token")),
+        Ok(Err(_)) => {
+            return Err(KubernetesError::bad_plugin(
+                command(),
+                "it printed an unusable token",
+            ));
+        }
         Err(_) => {
             return Err(KubernetesError::PluginStalled {
                 command: command(),
@@ -235,7 +240,7 @@ async fn sign_in(
         }
     };
     if plugin.is_some() && auth.is_none() && !tls.client_auth_cert_resolver.has_certs() {
-        let printed = "an ExecCredential with no token and no certificate";
+        let printed = "it printed an ExecCredential without a token or a certificate";
         return Err(KubernetesError::bad_plugin(command(), printed));
     }
     Ok((config, auth, tls))
@@ -271,7 +276,7 @@ fn check_login(user: &mut AuthInfo, access: &ClusterAccess) -> Result<(), Kubern
     let token = user.token.as_ref().map(|token| token.expose_secret());
     for token in id_token.map(String::as_str).into_iter().chain(token) {
         if HeaderValue::try_from(token).is_err() {
-            let what = "its user's login has characters that no HTTP header may have";
+            let what = "the login of its user has characters that an HTTP header cannot contain";
             return Err(KubernetesError::Kubeconfig(what.into()));
         }
     }

@@ -19,10 +19,10 @@ pub enum KubernetesError {
     #[error("could not use the kubeconfig")]
     Kubeconfig(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An auth provider that Kubernetes has removed.
-    #[error("the kubeconfig signs in with the auth provider `{0}`, which Kubernetes has given up")]
+    #[error("the kubeconfig uses the auth provider `{0}`, which Kubernetes no longer supports")]
     Provider(String),
     /// The login program cannot be run.
-    #[error("the kubeconfig signs in with the program `{command}`, which cannot be run here")]
+    #[error("the kubeconfig's login program `{command}` cannot run here")]
     NoPlugin {
         /// The program.
         command: String,
@@ -32,7 +32,7 @@ pub enum KubernetesError {
     },
     /// The login program failed.
     #[error(
-        "`{command}`, with which the kubeconfig signs in, failed: {status}{}",
+        "the kubeconfig's login program `{command}` failed: {status}{}",
         details(said)
     )]
     Plugin {
@@ -44,7 +44,7 @@ pub enum KubernetesError {
         said: String,
     },
     /// The login program did not end in time.
-    #[error("`{command}`, with which the kubeconfig signs in, did not end within {seconds} s")]
+    #[error("the kubeconfig's login program `{command}` did not end within {seconds} s")]
     PluginStalled {
         /// The program.
         command: String,
@@ -66,7 +66,8 @@ pub enum KubernetesError {
         namespace: String,
     },
     /// Other field managers own fields that would be written.
-    #[error("the Secret `{name}` in `{namespace}` was written by {}, whose fields are not taken over unasked", managers.join(", "))]
+    #[error("the Secret `{name}` in `{namespace}` was written by {}; gcr-push does not take over \
+             its fields unless you allow it", managers.join(", "))]
     Conflict {
         /// The Secret.
         name: String,
@@ -86,7 +87,7 @@ pub enum KubernetesError {
         what: String,
     },
     /// A write failed after others succeeded.
-    #[error("the pull secret is applied in part only")]
+    #[error("the pull secret is only partly applied")]
     Partly {
         /// The writes that succeeded, as sentences.
         written: Vec<String>,
@@ -118,10 +119,10 @@ impl KubernetesError {
         use LoadDataError::NoBase64DataOrFile;
         match error {
             KubeconfigError::LoadClientCertificate(NoBase64DataOrFile) => {
-                Self::Kubeconfig("its user has a client key and no certificate".into())
+                Self::Kubeconfig("its user has a client key, but no certificate".into())
             }
             KubeconfigError::LoadClientKey(NoBase64DataOrFile) => {
-                Self::Kubeconfig("its user has a client certificate and no key".into())
+                Self::Kubeconfig("its user has a client certificate, but no key".into())
             }
             other => Self::unusable(other),
         }
@@ -154,12 +155,11 @@ impl KubernetesError {
                 }
             }
             AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
-                Self::bad_plugin(command, "an answer that is no ExecCredential")
+                Self::bad_plugin(command, "it did not print an ExecCredential")
             }
-            AuthError::MalformedTokenExpirationDate(_) => Self::bad_plugin(
-                command,
-                "an `expirationTimestamp` that is no time of RFC 3339",
-            ),
+            AuthError::MalformedTokenExpirationDate(_) => {
+                Self::bad_plugin(command, "its `expirationTimestamp` is not an RFC 3339 time")
+            }
             other => Self::unusable(other),
         }
     }
@@ -230,8 +230,8 @@ impl Diagnostic for KubernetesError {
             | Self::NoPlugin { .. }
             | Self::Plugin { .. }
             | Self::PluginStalled { .. } => vec![
-                "give a kubeconfig that needs no program, with the token of a service account: \
-                 `kubectl create token NAME --namespace=NAMESPACE` makes one"
+                "use a kubeconfig that needs no program, with the token of a service account: \
+                 `kubectl create token NAME --namespace=NAMESPACE` creates one"
                     .to_owned(),
             ],
             Self::Request(failed) => failed.hints(),
@@ -241,13 +241,13 @@ impl Diagnostic for KubernetesError {
             )],
             Self::NoServiceAccount { name, namespace } => vec![format!(
                 "create it with `kubectl create serviceaccount {name} --namespace={namespace}`, or \
-                 name another in `pull_secret_service_accounts`"
+                 set another in `pull_secret_service_accounts`"
             )],
             Self::Conflict {
                 name, namespace, ..
             } => vec![
-                "set `pull_secret_replace: true` to take its fields over, once: after that they \
-                 are ours"
+                "set `pull_secret_replace: true` to take over its fields; after that, they belong \
+                 to gcr-push"
                     .to_owned(),
                 format!(
                     "or delete it first: `kubectl delete secret {name} --namespace={namespace}`"
@@ -256,11 +256,14 @@ impl Diagnostic for KubernetesError {
             Self::Fixed {
                 name, namespace, ..
             } => vec![
-                "set `pull_secret_replace: true` to delete it and make it anew".to_owned(),
-                format!("or look first: `kubectl get secret {name} --namespace={namespace}`"),
+                "set `pull_secret_replace: true` to delete it and create it again".to_owned(),
+                format!("or look at it first: `kubectl get secret {name} --namespace={namespace}`"),
             ],
             Self::Partly { written, cause } => {
-                let mut hints = vec![format!("written before it failed: {}", written.join("; "))];
+                let mut hints = vec![format!(
+                    "changed before the failure: {}",
+                    written.join("; ")
+                )];
                 hints.extend(cause.hints());
                 hints
             }

@@ -119,26 +119,26 @@ impl Diagnostic for FailedRequest {
             HttpErrorKind::Response(response) => return refusal_hints(&self.task, response),
             HttpErrorKind::Connection => match self.cause.connection_failure() {
                 ConnectionFailure::Certificate | ConnectionFailure::SelfSigned => {
-                    "give the cluster's own certificate authority in the kubeconfig \
+                    "put the cluster's certificate authority in the kubeconfig \
                      (`certificate-authority-data`), or in `ca_certificates`"
                         .to_owned()
                 }
                 ConnectionFailure::ClientCertificate => format!(
-                    "`{host}` takes only clients with a certificate that it knows: give one in the \
-                     user of the kubeconfig (`client-certificate-data` and `client-key-data`)"
+                    "`{host}` requires a client certificate: put one in the user of the kubeconfig \
+                     (`client-certificate-data` and `client-key-data`)"
                 ),
                 ConnectionFailure::Stalled => {
-                    "the cluster or the network stood still: try again".to_owned()
+                    "the cluster or the network did not respond in time; try again".to_owned()
                 }
                 ConnectionFailure::Unreachable | ConnectionFailure::Broken => format!(
-                    "check that `{host}` can be reached from here: an API server is often open to \
-                     its own network alone"
+                    "check that this machine can reach `{host}`: an API server is often open only \
+                     to its own network"
                 ),
                 other => other.hint(&host),
             },
             _ => format!(
-                "check that `{host}` is an API server of Kubernetes, and that no sign-in page \
-                 answers in its place"
+                "check that `{host}` is a Kubernetes API server, and that no sign-in page answers \
+                 instead"
             ),
         };
         vec![hint]
@@ -150,25 +150,26 @@ fn refusal_hints(task: &Task, response: &ErrorResponse) -> Vec<String> {
     let refusal = Refusal(&response.message);
     if let Some(name) = refusal.admission() {
         return vec![format!(
-            "the cluster's admission control `{}` refuses it, whatever roles there are: change what \
-             it asks for, or have who runs the cluster allow it",
+            "the cluster's admission control `{}` refuses it, and a role does not change this: do \
+             what its message requires, or ask the cluster's administrator to allow it",
             sanitize(name)
         )];
     }
     let is_terminating = |cause: &Value| cause["reason"] == "NamespaceTerminating";
     let hint = match response.status.as_u16() {
         401 => {
-            "the cluster does not take the kubeconfig's login: its token or certificate may have \
-             run out"
+            "the cluster does not accept the kubeconfig's login: its token or certificate may have \
+             expired"
         }
         403 if causes(response).iter().any(is_terminating) => {
-            "wait until the namespace is gone, and create it again"
+            "wait until the namespace is deleted, and create it again"
         }
         403 if refusal.is_of_rbac() => return role(task, &refusal),
         403 => {
-            "it is no role that is missing, by what the cluster says: who runs it knows its rules"
+            "the cluster does not report a missing role as the cause: ask its administrator about \
+             its rules"
         }
-        429 | 500.. => "the trouble is the cluster's: run this again in a few minutes",
+        429 | 500.. => "the cluster has a temporary problem; try again in a few minutes",
         _ => return Vec::new(),
     };
     vec![hint.to_owned()]
@@ -205,8 +206,8 @@ fn role(task: &Task, refusal: &Refusal<'_>) -> Vec<String> {
     };
     vec![
         format!(
-            "it may not `{refused}` `{resource}`; let it with a {} that allows `{verbs}`: `kubectl \
-             create {kind} {name} --verb={verbs} --resource={resource}{place}`",
+            "it is not allowed to `{refused}` `{resource}`: create a {} that allows `{verbs}`: \
+             `kubectl create {kind} {name} --verb={verbs} --resource={resource}{place}`",
             if namespace.is_some() {
                 "Role"
             } else {

@@ -41,7 +41,7 @@ impl fmt::Debug for ClusterAccess {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AccessError {
     /// The text is not the YAML of a kubeconfig.
-    #[error("it is no kubeconfig: expected YAML with `clusters`, `users` and `contexts`")]
+    #[error("it is not a kubeconfig: expected YAML with `clusters`, `users` and `contexts`")]
     NotYaml,
     /// Several files have different kinds or versions.
     #[error("its files are of different kinds and cannot be merged")]
@@ -64,13 +64,13 @@ pub enum AccessError {
     #[error("its context `{0}` names the user `{1}`, which is not in it")]
     UnknownUser(String, String),
     /// The cluster has no valid URL.
-    #[error("its cluster `{0}` has no `server` that is a URL")]
+    #[error("its cluster `{0}` has no valid URL in `server`")]
     NoServer(String),
 }
 
 fn known(contexts: &[String]) -> String {
     if contexts.is_empty() {
-        return "; it has none at all".to_owned();
+        return "; it has no contexts".to_owned();
     }
     let names: Vec<_> = contexts.iter().map(|name| format!("`{name}`")).collect();
     format!(": it has {}", names.join(", "))

@@ -25,7 +25,7 @@ const TRIES: usize = 3;
 pub enum WorkloadListError {
     /// A role is missing.
     #[error(
-        "the cluster at {server} does not let {} `list` {}",
+        "the cluster at {server} does not allow {} to `list` {}",
         quoted_user(user),
         in_words(lists)
     )]
@@ -99,11 +99,11 @@ impl Diagnostic for WorkloadListError {
         let bindings: Vec<_> = places.into_iter().map(binding).collect();
         vec![
             format!(
-                "let it `list` them, and nothing else: `kubectl create clusterrole \
+                "allow it to `list` them, and nothing else: `kubectl create clusterrole \
                  gcr-push-images --verb=list --resource={}`",
                 WorkloadList::all(None).map(|list| list.rbac_name).join(",")
             ),
-            format!("and bind that: {}", bindings.join(", ")),
+            format!("and bind the role: {}", bindings.join(", ")),
         ]
     }
 }
@@ -204,7 +204,7 @@ impl Cluster {
             if let Some(namespace) = namespace
                 && (known, refused) == (found.images.len(), lists.len())
             {
-                tracing::warn!("nothing runs in the namespace `{namespace}`: is that its name?");
+                tracing::warn!("nothing runs in the namespace `{namespace}`: check its name");
             }
         }
         let refused = (!lists.is_empty()).then(|| WorkloadListError::Refused {

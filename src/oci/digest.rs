@@ -49,11 +49,11 @@ impl Digest {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DigestError {
     /// It is not a digest, or its hash has the wrong length.
-    #[error("`{}` is no digest: expected `sha256:` and 64 hexadecimal digits", .0.escape_debug())]
+    #[error("`{}` is not a digest: expected `sha256:` and 64 hexadecimal digits", .0.escape_debug())]
     NoDigest(String),
     /// It is a digest of another algorithm (OCI image spec, `descriptor.md`, "Registered
     /// algorithms").
-    #[error("a digest by `{0}` is not understood, only one by `sha256`")]
+    #[error("the digest algorithm `{0}` is not supported, only `sha256`")]
     OtherAlgorithm(String),
 }
 

@@ -56,7 +56,7 @@ pub const MAX_BLOB_SIZE: u64 = 4 << 40;
 fn blob_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match u64::deserialize(deserializer)? {
         size if size > MAX_BLOB_SIZE => Err(D::Error::custom(format!(
-            "a blob of {size} bytes is more than any registry takes"
+            "a blob of {size} bytes is larger than any registry accepts"
         ))),
         size => Ok(size),
     }
@@ -207,19 +207,19 @@ pub enum AnyManifest {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// It is not the JSON of a manifest or an index.
-    #[error("it is no manifest")]
+    #[error("it is not a manifest")]
     Json(#[source] serde_json::Error),
     /// It has more than [`MAX_MANIFEST_SIZE`] bytes.
-    #[error("it has {0} bytes, more than the {MAX_MANIFEST_SIZE} that registries take")]
+    #[error("it has {0} bytes, more than the {MAX_MANIFEST_SIZE} that registries accept")]
     TooLarge(u64),
     /// It is of Docker's schema 1, which has no config blob.
-    #[error("it is a Docker schema 1 manifest, which Google's registries no longer take")]
+    #[error("it is a Docker schema 1 manifest, which Google's registries no longer accept")]
     Schema1,
     /// It is an artifact manifest of a draft of OCI 1.1.
     #[error("it is an OCI artifact manifest, which the final OCI 1.1 does not have")]
     Artifact,
     /// It is not a JSON object.
-    #[error("it is no manifest: it is no JSON object")]
+    #[error("it is not a manifest: it is not a JSON object")]
     NoObject,
     /// It is a JSON object, but neither a manifest nor an index.
     #[error("it is neither an image manifest nor an index: {0}")]
@@ -240,8 +240,8 @@ impl ManifestError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Artifact => Some(
-                "push the artifact again with a current version of the tool that made it, which \
-                 writes an image manifest",
+                "push the artifact again with a current version of its tool, which writes an image \
+                 manifest",
             ),
             Self::Unknown(_) => Some(
                 "if it is a build cache (`--cache-to`), export the image itself: `docker buildx \

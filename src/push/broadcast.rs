@@ -68,7 +68,8 @@ impl Subscriber {
             } else if since.elapsed() >= SERIAL_AFTER {
                 self.locations.record_serial(&self.endpoint);
                 tracing::info!(
-                    "{} reads one upload at a time: each of its repositories gets a blob by itself",
+                    "{} accepts one upload at a time: sending each blob to its repositories \
+                     separately",
                     self.endpoint
                 );
                 return;
@@ -163,7 +164,7 @@ fn chunk_stream(chunks: mpsc::UnboundedReceiver<Chunk>, room: CloseOnDrop) -> By
             Some(Chunk::End) => None,
             Some(Chunk::Failed(error)) => Some((Err(error), None)),
             None => {
-                let error = io::Error::other("the read that it shares has ended");
+                let error = io::Error::other("the shared read has ended");
                 Some((Err(error), None))
             }
         }

@@ -38,7 +38,7 @@ pub enum PushError {
     #[error("could not read the image")]
     Source(#[source] SourceError),
     /// The image does not have a requested platform.
-    #[error("the image is not there for {}, only for {}", .missing.join(", "), .present.join(", "))]
+    #[error("the image does not exist for {}, only for {}", .missing.join(", "), .present.join(", "))]
     NoPlatform {
         /// The requested platforms that the source does not have.
         missing: Vec<String>,
@@ -46,7 +46,7 @@ pub enum PushError {
         present: Vec<String>,
     },
     /// The only requested platform matches several images.
-    #[error("`{wanted}` means several images here: {}", .present.join(", "))]
+    #[error("`{wanted}` matches several images here: {}", .present.join(", "))]
     SeveralPlatforms {
         /// The requested platform.
         wanted: String,
@@ -75,7 +75,7 @@ pub enum PushError {
         cause: RegistryError,
     },
     /// A blob of an earlier image is no longer in the registry.
-    #[error("the blob {0} of an earlier image is gone from the registry")]
+    #[error("the blob {0} of an earlier image is no longer in the registry")]
     Vanished(Digest),
     /// A blob could not be read from a repository that should have it, to send it to another.
     #[error("could not read the blob {digest} back from `{holder}`")]
@@ -89,7 +89,7 @@ pub enum PushError {
         cause: Box<RegistryError>,
     },
     /// The source was written without this layer, and the destination does not have it either.
-    #[error("{what} does not hold the layer {digest}, and `{destination}` does not either")]
+    #[error("{what} does not contain the layer {digest}, and `{destination}` does not have it")]
     Absent {
         /// The source, as messages call it.
         what: String,
@@ -100,7 +100,8 @@ pub enum PushError {
     },
     /// The registry refuses the manifest because it lacks a foreign (non-distributable) layer.
     #[error(
-        "`{destination}` wants the layer {digest}, which is not pushed because it can be had from `{from}`"
+        "`{destination}` requires the layer {digest}, which is not pushed because it is available \
+         from `{from}`"
     )]
     Foreign {
         /// `host/repository`.
@@ -114,7 +115,7 @@ pub enum PushError {
         cause: Box<RegistryError>,
     },
     /// The tag points at another digest, and `existing_tag` is `fail`.
-    #[error("`{reference}` is there already, as {found}, {}", other_than(.digest.as_ref()))]
+    #[error("`{reference}` already exists as {found}, {}", other_than(.digest.as_ref()))]
     TagExists {
         /// The tag with its repository.
         reference: String,
@@ -125,7 +126,7 @@ pub enum PushError {
     },
     /// A best-effort destination made no progress, so the push to it was cancelled.
     #[error(
-        "`{destination}` was given up: nothing had moved for {} s since the others were done",
+        "`{destination}` was given up: no data was transferred for {} s after the others finished",
         after.as_secs()
     )]
     TimedOut {
@@ -227,43 +228,43 @@ impl Diagnostic for PushError {
                     .to_owned(),
             ],
             Self::Foreign { .. } => vec![
-                "this registry takes no image without all its layers: push it to another, or \
-                 build it on a base whose layers may be passed on"
+                "this registry accepts only images with all their layers: push it to another \
+                 registry, or use a base image whose layers can be redistributed"
                     .to_owned(),
             ],
             Self::Damaged {
                 origin: DamagedIn::Registry,
                 ..
             } => vec![
-                "the registry hands out other bytes than the image names, or something on the way \
-                 changes them: push the image to it again, from where it was built"
+                "the registry returns different bytes than the image names, or a proxy changes \
+                 them: push the image to it again from the machine that built it"
                     .to_owned(),
             ],
             Self::Damaged {
                 origin: DamagedIn::Directory,
                 ..
             } => vec![
-                "write the layout again; if it was handed from job to job as an artifact, it may \
-                 have been damaged on the way"
+                "write the layout again; if it was passed between jobs as an artifact, it may have \
+                 been damaged there"
                     .to_owned(),
             ],
             Self::Damaged { .. } => vec![
-                "write the archive again; if it was handed from job to job as an artifact, it may \
-                 have been damaged on the way"
+                "write the archive again; if it was passed between jobs as an artifact, it may \
+                 have been damaged there"
                     .to_owned(),
             ],
             Self::Changed { .. } => vec![
-                "the image itself is sound: run this again; where it stays so, a proxy rewrites \
-                 what goes through it"
+                "the image itself is intact: try again; if the problem continues, check whether a \
+                 proxy changes the data"
                     .to_owned(),
             ],
             Self::NoPlatform { .. } => vec![
-                "ask for those that are there in `platforms`; an archive may name platforms that it \
-                 does not hold, and has to be saved from where they were built"
+                "set `platforms` to platforms that exist; if an archive names platforms that it \
+                 does not contain, save it on the machine that built them"
                     .to_owned(),
             ],
             Self::SeveralPlatforms { present, .. } => vec![format!(
-                "name one of them in `platforms`, as `{}`; several make a smaller index",
+                "set `platforms` to one of them, such as `{}`; several make a smaller index",
                 present.first().map_or("", String::as_str)
             )],
             Self::Vanished(_) => vec![
@@ -273,22 +274,23 @@ impl Diagnostic for PushError {
             Self::Compress {
                 cause: CompressError::Spool { cause, .. },
                 ..
-            } if cause.kind() != io::ErrorKind::StorageFull => vec![
-                "compressed layers need a folder that can be written to: name one in `TMPDIR`"
-                    .to_owned(),
-            ],
+            } if cause.kind() != io::ErrorKind::StorageFull => {
+                vec!["compressed layers need a writable folder: set `TMPDIR` to one".to_owned()]
+            }
             Self::Compress {
                 cause: CompressError::Spool { .. },
                 ..
             } => vec![
-                "compressed layers need room there: free some, or set `TMPDIR` to a larger disk"
+                "compressed layers need space there: free some space, or set `TMPDIR` to a larger \
+                 disk"
                     .to_owned(),
             ],
             Self::TagExists { .. } => vec![
-                "`existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`"
+                "`existing_tag: fail` does not allow this: push a new tag, or use `overwrite` or \
+                 `keep`"
                     .to_owned(),
             ],
-            Self::TimedOut { .. } => vec!["run this again when it answers".to_owned()],
+            Self::TimedOut { .. } => vec!["try again when it responds".to_owned()],
             Self::Manifest(_) | Self::Compress { .. } => Vec::new(),
         }
     }

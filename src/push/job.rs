@@ -189,9 +189,9 @@ impl PushJob<'_> {
                 })?
             });
             let next = match failed.next() {
-                Some(error) if is_given => format!("{error}; the source is read"),
+                Some(error) if is_given => format!("{error}; reading the source instead"),
                 Some(error) if settings.options.layer_reuse => {
-                    format!("{error}; every layer is made anew")
+                    format!("{error}; compressing every layer again")
                 }
                 _ => return Ok(pushed),
             };

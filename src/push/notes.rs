@@ -22,7 +22,7 @@ pub(super) fn of_tree(tree: &Tree) -> Vec<String> {
 fn empty_index(tree: &Tree) -> Option<String> {
     match &tree.root {
         AnyManifest::Index(index) if index.manifests.is_empty() => Some(format!(
-            "the index {} names no image: nobody can pull anything by it",
+            "the index {} contains no image, so no client can pull from it",
             index.digest
         )),
         _ => None,
@@ -52,12 +52,12 @@ fn foreign_layers(tree: &Tree) -> Option<String> {
         count => (format!("{count} layers are"), "them"),
     };
     let from = if hosts.is_empty() {
-        "from where its manifest says".to_owned()
+        "from the address in the manifest".to_owned()
     } else {
         format!("from {}", hosts.into_iter().collect::<Vec<_>>().join(", "))
     };
     Some(format!(
-        "{what} not pushed, because of a type that is not to be passed on: who pulls the image gets \
+        "{what} not pushed, because of a type that does not allow redistribution: clients pull \
          {they} {from}"
     ))
 }

@@ -22,7 +22,8 @@ pub(crate) fn bounded(wanted: Concurrency) -> Concurrency {
     let bounded = wanted.within(files);
     if bounded.all < wanted.all {
         tracing::warn!(
-            "only {files} files may be open at once (`ulimit -n`): `concurrency` is lowered to {}",
+            "only {files} files can be open at the same time (`ulimit -n`): lowering `concurrency` \
+             to {}",
             bounded.all
         );
     }

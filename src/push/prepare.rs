@@ -160,7 +160,7 @@ async fn select(
         referrers = found.map_err(PushError::Source)?;
         notes.extend(selected.rewritten.map(|rewritten| {
             format!(
-                "what refers to the index {} itself stays behind",
+                "the referrers of the index {} itself are not copied",
                 rewritten.from
             )
         }));
@@ -226,7 +226,7 @@ async fn reuse_layers<'a>(
         Some(Blob::new(digest.clone(), size, BlobSource::of(holder.0)))
     };
     if let Some(manifest) = reuse::same_image(&found, options.compression) {
-        tracing::info!("the image is there already: nothing has to be compressed");
+        tracing::info!("the image already exists: there is nothing to compress");
         let layers = manifest.blobs().into_iter();
         let layers = layers.filter(|blob| blob.digest != config.digest);
         let layers = layers.filter_map(|blob| there(&blob.digest, blob.size));

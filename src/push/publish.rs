@@ -65,9 +65,13 @@ pub(super) async fn publish(
         destination.replace_result(republish(destination, image, settings).await);
     });
     join_all(others).await;
-    let verb = if accepted.len() == 1 { "takes" } else { "take" };
+    let verb = if accepted.len() == 1 {
+        "accepts"
+    } else {
+        "accept"
+    };
     let note = format!(
-        "{} {verb} no manifest in Docker's form: the image is pushed in OCI's, with the same layers",
+        "{} {verb} only OCI manifests: the image is pushed with an OCI manifest and the same layers",
         accepted.join(", ")
     );
     tracing::info!("{note}");
@@ -200,7 +204,7 @@ impl<'a> ManifestPublisher<'a> {
                 return Err(self.destination.failed(Some(&reference), refusal));
             };
             tracing::info!(
-                "{} no longer has all that {} names: sending it again",
+                "{} no longer has everything that {} needs: sending it again",
                 self.destination.name(),
                 manifest.digest()
             );
@@ -268,7 +272,7 @@ impl<'a> ManifestPublisher<'a> {
 impl Destination {
     /// Puts one manifest under a tag or digest.
     async fn put(&self, reference: &str, manifest: &AnyManifest) -> Result<(), RegistryError> {
-        tracing::debug!("putting {} under {reference}", manifest.digest());
+        tracing::debug!("setting {reference} to {}", manifest.digest());
         self.registry
             .put_manifest(&self.repository, reference, manifest)
             .await

@@ -134,7 +134,7 @@ pub(super) async fn shared_layers(
     }
     if !shared.is_empty() {
         tracing::info!(
-            "{} of {} layers are there already and need not be compressed",
+            "{} of {} layers already exist and do not need compression",
             shared.len(),
             image.layers.len()
         );

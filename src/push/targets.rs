@@ -6,7 +6,7 @@ use crate::oci::reference::{Endpoint, HostKind, Reference, ReferenceError, check
 
 /// The destination cannot be determined from the request and the names of the image.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot tell where to push the image")]
+#[error("could not determine where to push the image")]
 pub struct TargetError(#[source] pub ReferenceError);
 
 impl Diagnostic for TargetError {
@@ -17,12 +17,12 @@ impl Diagnostic for TargetError {
     fn hints(&self) -> Vec<String> {
         let hint = match self.0 {
             ReferenceError::NoName => {
-                "an image that is saved or asked for by its ID brings no name of its own, and an OCI \
-                 layout often no more than a tag"
+                "an image that is saved or requested by its ID has no name, and an OCI layout \
+                 often has only a tag"
             }
-            ReferenceError::Tag(..) => "the tag is the archive's own: choose another with `tags`",
+            ReferenceError::Tag(..) => "the tag comes from the archive: set another with `tags`",
             ReferenceError::Repository(..) => {
-                "the name is the archive's own: choose another with `name`"
+                "the name comes from the archive: set another with `name`"
             }
             _ => return Vec::new(),
         };
@@ -104,9 +104,7 @@ pub fn targets(
         }
     }
     for (one, other) in same_repositories(&targets) {
-        tracing::warn!(
-            "`{one}` and `{other}` are one repository by two names: one of them is enough"
-        );
+        tracing::warn!("`{one}` and `{other}` are two names of one repository: remove one of them");
     }
     mark_best_effort(&mut targets, &destinations.best_effort)?;
     Ok(targets)

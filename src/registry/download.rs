@@ -61,7 +61,7 @@ impl Registry {
             StatusCode::OK => offset,
             StatusCode::PARTIAL_CONTENT if starts_at(response.headers()) == Some(offset) => 0,
             StatusCode::PARTIAL_CONTENT => {
-                let what = "it sent another part of the blob than was asked for";
+                let what = "it sent a different part of the blob than requested";
                 return Err(RegistryError::protocol_violation(Method::GET, url, what));
             }
             _ => return Err(self.refusal(Method::GET, url, response).await),

@@ -47,8 +47,8 @@ pub(super) struct Refusal<'a> {
 pub(super) const PULL_LIMIT: &str = "pull rate limit";
 
 /// The hint if the server does not seem to be a registry.
-pub(super) const NO_REGISTRY: &str = "this may not be a registry that answers: check the host, \
-    and that no proxy or sign-in page answers in its place";
+pub(super) const NO_REGISTRY: &str = "this may not be a registry: check the host, and check that \
+                                      no proxy or sign-in page answers instead";
 
 /// Returns the hints, the most useful first. Empty if there is nothing to add to the registry's
 /// message.
@@ -69,38 +69,41 @@ pub(super) fn hints_for(refusal: Refusal<'_>, requester: Option<&Requester>) -> 
         }
         401 => unauthorized_hint(&host, requester),
         _ if contains("immutab") => {
-            "the repository lets no tag move: push under a new tag, or leave this one where it is \
-             with `existing_tag: keep`"
+            "the repository does not allow tags to change: push a new tag, or keep this one with \
+             `existing_tag: keep`"
                 .to_owned()
         }
         300..=399 => format!(
-            "`{host}` redirects to where nothing can be followed: name the host that it sends to, \
-             and check that no proxy or sign-in page answers in its place"
+            "`{host}` redirects to an address that cannot be used: use the host that it redirects \
+             to, and check that no proxy or sign-in page answers instead"
         ),
         403 if is_google(refusal.url) => return Vec::new(),
         403 => forbidden_hint(&host, requester),
         405 => format!(
-            "`{host}` takes no such request: it may be a mirror or a proxy that can only be read, \
-             or a path that is no repository"
+            "`{host}` does not accept this request: it may be a read-only mirror or proxy, or the \
+             path is not a repository"
         ),
         429 if contains(PULL_LIMIT) => match requester.map(|requester| &requester.identity) {
             Some(Identity::Login(user, _)) => format!(
-                "`{user}` has pulled as much as the plan allows: wait for the hour that it counts \
-                 over, or pull from a mirror"
+                "`{user}` has reached the hourly pull limit of its plan: try again later, or pull \
+                 from a mirror"
             ),
-            _ => "sign in to pull more: give a login for Docker Hub in `docker_config`".to_owned(),
+            _ => "log in to pull more: put a login for Docker Hub in `docker_config`".to_owned(),
         },
-        429 => "too much was asked for in too short a time: run this again in a few minutes, with \
-                a lower `concurrency`, or with `requests_per_minute`"
+        429 => "there were too many requests in a short time: try again in a few minutes, with a \
+                lower `concurrency`, or set `requests_per_minute`"
             .to_owned(),
-        408 | 500.. => "the trouble is the registry's: run this again in a few minutes".to_owned(),
+        408 | 500.. => {
+            "the registry has a temporary problem; try again in a few minutes".to_owned()
+        }
         413 => format!(
-            "`{host}`, or the proxy in front of it, takes no body of this size: have its limit \
-             raised (nginx: `client_max_body_size`)"
+            "`{host}`, or the proxy in front of it, does not accept a body of this size: raise its \
+             limit (nginx: `client_max_body_size`)"
         ),
         415 if matches!(refusal.media_type, Some(DOCKER_MANIFEST | DOCKER_LIST)) => format!(
-            "`{host}` takes OCI manifests only; this image has Docker's, and a copy keeps its \
-             bytes: convert it first, or allow it there (zot: `http.compat: [docker2s2]`)"
+            "`{host}` accepts only OCI manifests; this image has a Docker manifest, and a copy \
+             keeps its bytes: convert it first, or allow Docker manifests there (zot: \
+             `http.compat: [docker2s2]`)"
         ),
         _ if refusal.url.path() == "/v2/" || refusal.message == PAGE => NO_REGISTRY.to_owned(),
         _ => return Vec::new(),
@@ -113,11 +116,11 @@ fn redirect_hints(refusal: &Refusal<'_>, other: &str) -> Vec<String> {
     let host = host(refusal.url);
     vec![match refusal.status {
         401 | 403 => format!(
-            "`{other}` is where `{host}` sends blobs, with an address that is good for a while and \
-             shows no login: check the clocks of both, and that no proxy changes the address"
+            "`{host}` redirects blobs to `{other}` with a temporary address that needs no login: \
+             check the clocks of both, and check that no proxy changes the address"
         ),
-        429 | 500.. => format!("the trouble is that of `{other}`: run this again in a few minutes"),
-        _ => format!("check with those who run `{host}` that it sends blobs to `{other}`"),
+        429 | 500.. => format!("`{other}` has a temporary problem; try again in a few minutes"),
+        _ => format!("ask the administrator of `{host}` whether its blobs are at `{other}`"),
     }]
 }
 
@@ -133,16 +136,18 @@ fn forbidden_hint(host: &str, requester: Option<&Requester>) -> String {
             identity: Identity::Login(user, _),
             presented: Presented::Credential | Presented::Token,
             ..
-        }) => format!("`{user}` may not do that: have it allowed there"),
+        }) => format!(
+            "`{user}` is not allowed to do this: ask the administrator of the registry to allow it"
+        ),
         Some(Requester {
             presented: Presented::Nothing,
             ..
         })
         | None => format!(
-            "`{host}` does not allow that without a login: give one in `docker_config`, or have it \
-             allowed there"
+            "`{host}` does not allow this without a login: put a login in `docker_config`, or ask \
+             its administrator to allow it"
         ),
-        Some(_) => format!("have what this login may do at `{host}` checked there"),
+        Some(_) => format!("ask the administrator of `{host}` what this login is allowed to do"),
     }
 }
 
@@ -175,16 +180,16 @@ fn google_hints(
     let (member, whose) = identity.grantee();
     if contains("createOnPush") {
         return Some(vec![
-            format!("create the repository once: {}", repository.create()),
+            format!("create the repository: {}", repository.create()),
             format!(
-                "or let the push create it: {}{whose}",
+                "or allow the push to create it: {}{whose}",
                 repository.let_create(&member)
             ),
         ]);
     }
     if (refusal.status, refusal.code) == (404, "NAME_UNKNOWN") {
         return Some(vec![format!(
-            "create the repository once: {}",
+            "create the repository: {}",
             repository.create()
         )]);
     }
@@ -203,18 +208,18 @@ fn google_hints(
         let mut hints: Vec<String> = identity.lacks_scope(writes).into_iter().collect();
         if requester.is_some_and(|requester| requester.identity == Identity::Anonymous) {
             hints.push(format!(
-                "nothing was shown to `{}`: give `credentials_json` (a service-account key), \
+                "no credentials were sent to `{}`: set `credentials_json` (a service-account key), \
                  `access_token`, or `workload_identity_provider`",
                 host(refusal.url)
             ));
             hints.push(format!(
-                "whoever that signs in needs the role: {grant}, where ACCOUNT is that account"
+                "grant the role to that account: {grant}, where ACCOUNT is its address"
             ));
         } else {
             hints.push(format!("grant the role: {grant}{whose}"));
         }
         hints.push(format!(
-            "if there is no repository `{name}` in `{location}` yet, create it once: {}",
+            "if the repository `{name}` does not exist in `{location}`, create it: {}",
             repository.create()
         ));
         return Some(hints);
@@ -224,7 +229,7 @@ fn google_hints(
 
 fn unauthorized_hint(host: &str, requester: Option<&Requester>) -> String {
     let Some(requester) = requester else {
-        return format!("give a login for `{host}` in `docker_config`");
+        return format!("put a login for `{host}` in `docker_config`");
     };
     match (&requester.identity, requester.presented) {
         (
@@ -233,40 +238,38 @@ fn unauthorized_hint(host: &str, requester: Option<&Requester>) -> String {
             | Identity::Federated(account),
             _,
         ) => format!(
-            "the registry does not take the token of `{account}`, which Google has just given: \
-             check that the account is not disabled, and run this again"
+            "the registry does not accept the token of `{account}`, which Google has just issued: \
+             check that the account is not disabled, and try again"
         ),
         (Identity::User, _) => {
-            "the registry does not take the token of the login, which Google has just given: run \
-             this again"
+            "the registry does not accept the token of the login, which Google has just issued: \
+             try again"
                 .to_owned()
         }
         (Identity::AccessToken, _) => {
-            "`access_token` is not valid, or no longer: it lives an hour at most; a \
-             service-account key in `credentials_json`, or `workload_identity_provider`, is renewed"
+            "`access_token` is invalid or has expired; it is valid for at most one hour: use \
+             `credentials_json` (a service-account key) or `workload_identity_provider`, which \
+             gcr-push renews"
                 .to_owned()
         }
         (Identity::Login(user, origin), Presented::Credential) => {
             let why = match user.as_str() {
                 "_json_key" => {
-                    ": the key may have been deleted, or it stands there in base64, with which the \
+                    ": the key may have been deleted; if the password is the key in base64, the \
                      user is `_json_key_base64`"
                 }
-                "oauth2accesstoken" => ": such a token lives an hour at most",
+                "oauth2accesstoken" => ": such a token is valid for at most one hour",
                 _ => "",
             };
-            format!(
-                "the registry does not take the password of `{user}` that `{origin}` has for \
-                 it{why}"
-            )
+            format!("the registry does not accept the password of `{user}` from `{origin}`{why}")
         }
         (Identity::Login(user, _), Presented::Token) => format!(
-            "the registry gave `{user}` a token and does not take it for this: have it allowed \
-             there what is asked for"
+            "the registry issued a token to `{user}`, but does not accept it for this request: ask \
+             the administrator of the registry to allow it"
         ),
         (Identity::Login(user, _), Presented::Nothing) => format!(
-            "`{host}` asks for a login and does not say how, so that `{user}` was shown to nobody: \
-             check that it is a registry, and that no proxy changes its answers"
+            "`{host}` requires a login but does not say how to send it, so the login of `{user}` \
+             was not sent: check that it is a registry, and that no proxy changes its responses"
         ),
         (Identity::Anonymous, _) => {
             let variables = if requester.writes {
@@ -274,7 +277,7 @@ fn unauthorized_hint(host: &str, requester: Option<&Requester>) -> String {
             } else {
                 "`docker_config`"
             };
-            format!("give a login for `{host}` in {variables}")
+            format!("put a login for `{host}` in {variables}")
         }
     }
 }

@@ -109,9 +109,9 @@ impl Diagnostic for OpenError {
 
 /// The hint for `localhost` in the container of an action.
 /// <https://docs.github.com/en/actions/concepts/workflows-and-actions/about-communicating-with-docker-service-containers>
-const IN_ACTION: &str = "in the container of an action `localhost` is that container: name the \
-    registry by the label of its service and its own port, such as `registry:5000`, and in \
-    `insecure_registries` too where it has no TLS";
+const IN_ACTION: &str = "in the container of an action, `localhost` is that container: use the \
+                         label of the registry's service and its own port, such as \
+                         `registry:5000`; if it has no TLS, add it to `insecure_registries` too";
 
 impl Registry {
     /// Pings `endpoint` to find its scheme and its challenge. No credential is sent yet.
@@ -179,7 +179,7 @@ impl Registry {
                 }
             })?;
         if root.scheme() == "http" {
-            tracing::info!("{endpoint} is spoken to over plain HTTP");
+            tracing::info!("using plain HTTP for {endpoint}");
         }
         tracing::info!("signing in to {endpoint} {credential}");
         let rate_limiter = match challenge.server() {
@@ -280,7 +280,7 @@ impl Ping<'_> {
             .await?;
         let challenge = match response.status() {
             StatusCode::OK if self.realms.endpoint.is_google() => {
-                let what = "it asks for no login, as Google's registries do";
+                let what = "it does not ask for a login, but Google's registries do";
                 return Err(RegistryError::protocol_violation(Method::GET, url, what));
             }
             StatusCode::OK => {

@@ -38,7 +38,7 @@ impl Registry {
         mut visit: impl FnMut(P) -> ControlFlow<()>,
     ) -> Result<bool, RegistryError> {
         let endless = |url| {
-            let endless = "the listing has no end";
+            let endless = "the list does not end";
             RegistryError::protocol_violation(Method::GET, url, endless)
         };
         let (mut walk, mut total) = (PageWalk::new(url), 0);
@@ -90,7 +90,7 @@ impl Registry {
                 PAGE,
             )),
             Err(_) => {
-                let what = format!("the answer is no {what}");
+                let what = format!("the response is not a {what}");
                 Err(RegistryError::corrupt(Method::GET, url.clone(), what))
             }
         }

@@ -39,10 +39,10 @@ pub enum ListingError {
     #[error("could not list the repositories of GitLab's `{0}`")]
     Group(String, #[source] RegistryError),
     /// GitLab has no such group, project or user, or the login cannot see it.
-    #[error("GitLab shows no group, project or user `{0}` to this login")]
+    #[error("GitLab has no group, project or user `{0}` that this login can see")]
     NoGroup(String),
     /// The login is a job token, which cannot list a group.
-    #[error("the login for GitLab's `{0}` is the job's own token, which lists no group")]
+    #[error("the login for GitLab's `{0}` is the job token, which cannot list a group")]
     JobToken(String),
 }
 
@@ -73,9 +73,9 @@ impl Diagnostic for ListingError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Group(..) | Self::NoGroup(_) | Self::JobToken(_) => vec![
-                "give that registry a login whose password is a group access token, or a person's, \
-                 with the role Reporter and the scopes `read_api` and `read_registry`: neither \
-                 CI_JOB_TOKEN nor a deploy token lists a group"
+                "for that registry, use a group access token or a personal access token as the \
+                 password, with the role Reporter and the scopes `read_api` and `read_registry`: \
+                 CI_JOB_TOKEN and deploy tokens cannot list a group"
                     .to_owned(),
             ],
             _ => self.source_hints(),
@@ -134,7 +134,8 @@ impl Registry {
             && let Some(cut) = found.as_ref().and_then(Listing::cut)
         {
             tracing::warn!(
-                "`{}` lists exactly {cut}, where lists are cut off: there may be more",
+                "the list of `{}` has exactly {cut}, the most that one list returns: there may be \
+                 more",
                 self.endpoint.with_path(path)
             );
         }
@@ -176,9 +177,9 @@ impl Registry {
     /// Checks that a walk is not beyond any real registry.
     fn check_walk(&self, root: &str, depth: usize, count: usize) -> Result<(), ListingError> {
         let endless = if depth > MAX_DEPTH {
-            format!("what is listed below it goes deeper than {MAX_DEPTH} levels")
+            format!("the list below it has more than {MAX_DEPTH} levels")
         } else if count > MAX_PATHS {
-            format!("what is listed below it is more than {MAX_PATHS} paths")
+            format!("the list below it has more than {MAX_PATHS} paths")
         } else {
             return Ok(());
         };

@@ -117,7 +117,7 @@ impl Download {
             return Err(retry_state.give_up(error));
         };
         tracing::info!(
-            "the download of {} broke off at {} of {} bytes; it goes on from there",
+            "the download of {} stopped at {} of {} bytes; continuing from there",
             self.digest.short(),
             self.position,
             self.size

@@ -135,7 +135,7 @@ impl Registry {
             let start: String = first.chars().take(MAX_LOGGED).collect();
             let more = if start.len() < first.len() { "…" } else { "" };
             tracing::warn!(
-                "{} lists {} names {place} that no registry allows, which are left out: `{}{more}`{}",
+                "{} lists {} names {place} that no registry allows; ignoring them: `{}{more}`{}",
                 self.endpoint,
                 left.len(),
                 sanitize(&start),

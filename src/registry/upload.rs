@@ -33,16 +33,18 @@ const BODY_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LocationError {
     /// It is missing.
-    #[error("its answer names no `Location`")]
+    #[error("its response has no `Location`")]
     Absent,
     /// It cannot be parsed.
-    #[error("its answer names a `Location` that is no URL")]
+    #[error("its response has a `Location` that is not a URL")]
     NoUrl,
     /// It contains a user or a password.
-    #[error("its answer names a `Location` with a login in it, which is not followed")]
+    #[error("its response has a `Location` that contains a login, which gcr-push does not follow")]
     Login,
     /// It would downgrade the upload from TLS to plain HTTP.
-    #[error("its answer names an upload address without TLS, at `{0}`, where nothing is sent")]
+    #[error(
+        "its response has an upload address without TLS, at `{0}`, where gcr-push sends nothing"
+    )]
     WithoutTls(String),
 }
 
@@ -308,7 +310,7 @@ impl Registry {
                 self.refusal(Method::PUT, self.logged_url(&upload, url), response),
             );
             let Ok(refusal) = refusal.await else {
-                let text = "the answer to the upload stands still";
+                let text = "the response to the upload did not arrive in time";
                 let stalled = io::Error::new(io::ErrorKind::TimedOut, text);
                 return Err(self.upload_error(&upload, url, stalled));
             };

@@ -34,7 +34,7 @@ pub(super) struct UploadLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stall {
     /// The body made no progress for that long.
-    #[error("nothing moved for {} s", .0.as_secs())]
+    #[error("no data was transferred for {} s", .0.as_secs())]
     Body(Duration),
     /// There was no response for that long.
     #[error("the registry did not answer within {} s (`finish_timeout`) after the last byte", .0.as_secs())]
@@ -251,7 +251,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stalled_body_is_aborted() {
         let (stall, after) = given_up(50, 3, NEVER).await;
-        assert_eq!(stall.to_string(), "nothing moved for 60 s");
+        assert_eq!(stall.to_string(), "no data was transferred for 60 s");
         assert!((160..165).contains(&after), "{after}");
     }
 

@@ -71,7 +71,7 @@ fn hint_without_login_asks_for_one() {
     let error = push(&address).fails_with(3).stderr;
     assert!(
         error.contains(&format!(
-            "give a login for `{address}` in `username` and `password`"
+            "put a login for `{address}` in `username` and `password`"
         )),
         "{error}"
     );
@@ -81,7 +81,7 @@ fn hint_without_login_asks_for_one() {
         .fails_with(3)
         .stderr;
     assert!(
-        error.contains("does not take the password of `u`"),
+        error.contains("does not accept the password of `u`"),
         "{error}"
     );
 }
@@ -126,7 +126,7 @@ fn redirected_put_stays_a_put() {
         .fails_with(1)
         .stderr;
     assert!(
-        error.contains("the registry answers the PUT with 303 See Other, which stores nothing"),
+        error.contains("the registry answers the PUT with 303 See Other, so it stores nothing"),
         "{error}"
     );
 }
@@ -157,7 +157,7 @@ fn redirected_write_carries_no_login() {
             .fails_with(3)
             .stderr;
         assert!(
-            error.contains(&format!("(sent on to `{other}`)")),
+            error.contains(&format!("(redirected to `{other}`)")),
             "{error}"
         );
         assert!(!error.contains("password"), "{error}");
@@ -210,7 +210,7 @@ fn foreign_upload_location_without_tls_gets_nothing() {
         .fails_with(1)
         .stderr;
     assert!(
-        error.contains("at `127.0.0.1:9`, where nothing is sent"),
+        error.contains("at `127.0.0.1:9`, where gcr-push sends nothing"),
         "{error}"
     );
     assert!(error.contains("X-Forwarded-Proto"), "{error}");
@@ -227,9 +227,11 @@ fn unreachable_upload_host_is_named() {
         .standin
         .fault(Fault::always(RequestKind::UploadStart, elsewhere));
     let error = push(&google.standin.plain_address()).fails_with(4).stderr;
-    assert!(error.contains("(sent on to `127.0.0.1:9`)"), "{error}");
+    assert!(error.contains("(redirected to `127.0.0.1:9`)"), "{error}");
     assert!(
-        error.contains("keeps its blobs at `127.0.0.1:9`, which has to be reached from here too"),
+        error.contains(
+            "stores its blobs at `127.0.0.1:9`: check that this machine can reach that host too"
+        ),
         "{error}"
     );
     assert!(!error.contains("SECRET"), "{error}");
@@ -251,7 +253,7 @@ fn upload_retry_after_beyond_timeout_is_reported_at_once() {
         .set("retry_timeout", "1h")
         .fails_with(4)
         .stderr;
-    assert!(error.contains("to be left alone for 4000 s"), "{error}");
+    assert!(error.contains("asks to wait 4000 s"), "{error}");
 }
 
 #[test]
@@ -267,7 +269,7 @@ fn self_signed_certificate_is_trusted_when_given() {
     assert!(has_image(&google));
     let error = push(&address).fails_with(1).stderr;
     assert!(
-        error.contains("is signed by itself: give that certificate"),
+        error.contains("is self-signed: put it in `ca_certificates`"),
         "{error}"
     );
 }
@@ -282,10 +284,7 @@ fn client_certificate_is_presented_on_request() {
     let push = || push(&address).set("ca_certificates", google.standin.ca_pem());
     // A permanent failure is not waited for.
     let error = push().set("retry_timeout", "1h").fails_with(1).stderr;
-    assert!(
-        error.contains("give one in `client_certificate`"),
-        "{error}"
-    );
+    assert!(error.contains("set `client_certificate`"), "{error}");
 
     let pem = google.standin.client_pem();
     push()
@@ -324,7 +323,10 @@ fn mismatched_client_key_is_refused_before_any_request() {
         .set("client_key", key)
         .fails_with(2);
     let error = &outcome.stderr;
-    assert!(error.contains("is not that of the certificate"), "{error}");
+    assert!(
+        error.contains("does not belong to the certificate"),
+        "{error}"
+    );
     assert!(
         !outcome.stderr.contains("BEGIN PRIVATE"),
         "{}",
@@ -398,7 +400,7 @@ fn lasting_stall_of_a_plain_http_registry_is_reported() {
       caused by: GET http://127.0.0.1:[PORT]/v2/
       caused by: nothing came in time
 
-    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    hint: the server or the network did not respond in time; try again, or raise `stall_timeout`
     ");
 }
 
@@ -420,7 +422,7 @@ fn port_that_never_answers_times_out() {
       caused by: GET http://127.0.0.1:[PORT]/v2/
       caused by: nothing came in time
 
-    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    hint: the server or the network did not respond in time; try again, or raise `stall_timeout`
     ");
 }
 
@@ -455,7 +457,7 @@ fn docker_hub_limit_is_not_waited_for() {
         .set("retry_timeout", "1h")
         .fails_with(4)
         .stderr;
-    assert!(error.contains("sign in to pull more"), "{error}");
+    assert!(error.contains("log in to pull more"), "{error}");
 }
 
 #[test]
@@ -465,6 +467,6 @@ fn few_open_files_lower_the_concurrency() {
         .under(&["sh", "-c", "ulimit -n 40; exec \"$0\" \"$@\""])
         .succeeds()
         .stderr;
-    assert!(log.contains("`concurrency` is lowered to 4"), "{log}");
+    assert!(log.contains("lowering `concurrency` to 4"), "{log}");
     assert!(has_image(&google));
 }

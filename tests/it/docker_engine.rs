@@ -138,10 +138,10 @@ fn image_id_gives_no_destination_name() {
         .set("registry", "127.0.0.1:1")
         .fails_with(2);
     assert_snapshot!(nameless.error(), @r"
-    error: cannot tell where to push the image
+    error: could not determine where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
-    hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
+    hint: an image that is saved or requested by its ID has no name, and an OCI layout often has only a tag
     ");
 }
 
@@ -316,7 +316,7 @@ fn engine_messages_are_shown_and_sanitized() {
     ));
     assert_snapshot!(error_of(&engine, 3), @"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /images/app:1/get`: 403 Forbidden
-      caused by: the answer is a web page
+      caused by: the response is a web page
     ");
     let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/get",

@@ -65,7 +65,7 @@ fn healthy_setup_is_ok_for_each_destination() {
         .succeeds();
     insta::assert_snapshot!(read(&outcome), @"
     CHECK       OF                                     RESULT  DETAIL
-    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        gcr.io                                 ok      it answers as a registry
     clock       gcr.io                                 ok      clock is in sync
     sign-in     gcr.io/acme/app                        ok      the registry takes the credential
@@ -120,7 +120,7 @@ fn expired_token_is_reported() {
         .set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as the token's owner, by the token of `access_token`, until nobody says when
+    credential  Google           ok      as the token's owner, with the token from `access_token`, until nobody says when
     host        gcr.io           ok      it answers as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  failed  authentication failed
@@ -129,7 +129,7 @@ fn expired_token_is_reported() {
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
+    hint: `access_token` is invalid or has expired; it is valid for at most one hour: use `credentials_json` (a service-account key) or `workload_identity_provider`, which gcr-push renews
     ");
 }
 
@@ -141,7 +141,7 @@ fn token_owner_and_expiry_are_shown() {
         .set("access_token", google.standin.access_token(ACCOUNT))
         .set("tags", "eu.gcr.io/acme/app:1");
     let report = read(&run.run());
-    insta::assert_snapshot!(report.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
+    insta::assert_snapshot!(report.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, with the token from `access_token`, which is `ci@acme.iam.gserviceaccount.com`'s, until [TIME]");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn deleted_key_is_reported() {
       caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
       caused by: Invalid JWT Signature.
 
-    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
+    hint: this key was deleted, or belongs to another account: create a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
     ");
 }
 
@@ -172,7 +172,7 @@ fn missing_role_is_reported_with_its_binding() {
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF                                     RESULT  DETAIL
-    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        us-docker.pkg.dev                      ok      it answers as a registry
     clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
@@ -194,7 +194,7 @@ fn account_without_permissions_is_reported_with_its_role() {
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF                                     RESULT  DETAIL
-    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        us-docker.pkg.dev                      ok      it answers as a registry
     clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
@@ -204,7 +204,7 @@ fn account_without_permissions_is_reported_with_its_role() {
     error: pushing to `containers` in `us` of `acme` is not allowed as `ci@acme.iam.gserviceaccount.com`
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`; it takes effect within minutes
-    hint: if there is no such repository yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    hint: if the repository does not exist, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     ");
 }
 
@@ -216,7 +216,7 @@ fn disabled_api_is_reported() {
     });
     insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  ok      the registry takes the credential
@@ -234,7 +234,7 @@ fn missing_repository_is_reported_with_its_namesakes() {
     let run = doctor(&google).set("tags", "asia-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(1)), @"
     CHECK       OF                                       RESULT  DETAIL
-    credential  Google                                   ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google                                   ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        asia-docker.pkg.dev                      ok      it answers as a registry
     clock       asia-docker.pkg.dev                      ok      clock is in sync
     sign-in     asia-docker.pkg.dev/acme/containers/app  ok      the registry takes the credential
@@ -249,7 +249,7 @@ fn missing_repository_is_reported_with_its_namesakes() {
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/nothing/app:1");
     insta::assert_snapshot!(read(&run.fails_with(1)), @"
     CHECK       OF                                  RESULT  DETAIL
-    credential  Google                              ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google                              ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        us-docker.pkg.dev                   ok      it answers as a registry
     clock       us-docker.pkg.dev                   ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/nothing/app  ok      the registry takes the credential
@@ -271,7 +271,7 @@ fn gcr_io_repository_not_creatable_by_push_is_reported() {
         .grant(ACCOUNT, "roles/artifactregistry.writer", "projects/acme");
     insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  ok      the registry takes the credential
@@ -281,7 +281,7 @@ fn gcr_io_repository_not_creatable_by_push_is_reported() {
     error: there is no repository `gcr.io` in the location `us` of `acme`
 
     hint: create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
-    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
+    hint: or allow the push to create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
     ");
 }
 
@@ -293,7 +293,7 @@ fn unmigrated_project_is_reported() {
     });
     insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        gcr.io           ok      it answers as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  failed  Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
@@ -313,7 +313,7 @@ fn path_without_repository_is_reported() {
     insta::assert_snapshot!(read(&run.fails_with(2)), @"
 
     error: an input cannot be used
-      `tags`: image name `acme/app` would be refused: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
+      `tags`: image name `acme/app` is not valid: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
 
     hint: `gcr-push doctor --help` describes every variable
     ");
@@ -327,14 +327,14 @@ fn unreachable_host_is_reported() {
     let run = doctor(&google).set("tags", "eu.gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(4)), @"
     CHECK       OF         RESULT  DETAIL
-    credential  Google     ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential  Google     ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host        eu.gcr.io  failed  tunnel error: unsuccessful
 
     error: could not connect to `eu.gcr.io`
       caused by: GET https://eu.gcr.io/v2/
       caused by: tunnel error: unsuccessful
 
-    hint: the proxy in `HTTPS_PROXY` does not connect to `eu.gcr.io`: have it allowed there, or name the host in `NO_PROXY`
+    hint: the proxy in `HTTPS_PROXY` does not connect to `eu.gcr.io`: ask its administrator to allow it, or add the host to `NO_PROXY`
     ");
 }
 
@@ -373,7 +373,7 @@ fn impossible_check_is_a_note() {
     let run = doctor(&google).set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.succeeds()), @"
     CHECK        OF               RESULT  DETAIL
-    credential   Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, until [TIME]
+    credential   Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, until [TIME]
     host         gcr.io           ok      it answers as a registry
     clock        gcr.io           ok      clock is in sync
     sign-in      gcr.io/acme/app  ok      the registry takes the credential
@@ -411,7 +411,7 @@ fn wrong_or_missing_password_is_reported() {
     let wrong = run_with_login(address, "wrong");
     insta::assert_snapshot!(read(&wrong.fails_with(3)), @"
     CHECK       OF                   RESULT  DETAIL
-    credential  127.0.0.1:[PORT]      ok      as `robot`, by `docker_config`
+    credential  127.0.0.1:[PORT]      ok      as `robot`, with `docker_config`
     host        127.0.0.1:[PORT]      ok      it answers as a registry
     sign-in     127.0.0.1:[PORT]/app  failed  authentication required
 
@@ -419,7 +419,7 @@ fn wrong_or_missing_password_is_reported() {
       caused by: POST http://127.0.0.1:[PORT]/v2/app/blobs/uploads/: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: the registry does not take the password of `robot` that `docker_config` has for it
+    hint: the registry does not accept the password of `robot` from `docker_config`
     ");
     let none = Run::command("doctor")
         .set("tags", format!("{address}/app:1"))

@@ -111,7 +111,7 @@ fn empty_index_is_warned_of() {
     let registry = DockerRegistry::start();
     let pushed = push(&registry, run_with_layout(&layout), "oci:layout").run();
     let message = format!("{}{}", pushed.stdout, pushed.stderr);
-    assert!(message.contains("names no image"), "{message}");
+    assert!(message.contains("contains no image"), "{message}");
 }
 
 /// A layout of one image with an ordinary layer and a foreign one, and the digest of the latter.
@@ -153,10 +153,15 @@ fn foreign_layer_with_url_is_skipped_and_noted() {
     let run = google.run().file("image.tar", layout.archive());
     let run = run.set("image", "image.tar").set("name", "app");
     let pushed = run.set("report_file", "report.json").succeeds();
-    insta::assert_snapshot!(notes(&pushed).join("\n"), @"1 layer is not pushed, because of a type that is not to be passed on: who pulls the image gets it from `mcr.example`");
-    assert!(pushed.read("report.json").contains("not to be passed on"));
+    insta::assert_snapshot!(notes(&pushed).join("\n"), @"1 layer is not pushed, because of a type \
+        that does not allow redistribution: clients pull it from `mcr.example`");
     assert!(
-        pushed.stderr.contains("not to be passed on"),
+        pushed
+            .read("report.json")
+            .contains("does not allow redistribution")
+    );
+    assert!(
+        pushed.stderr.contains("does not allow redistribution"),
         "{}",
         pushed.stderr
     );
@@ -188,7 +193,7 @@ fn manifest_refused_for_foreign_layer_is_explained() {
             .set("name", "app")
             .fails_with(1);
         let message = refused.error();
-        let sentence = "wants the layer sha256:";
+        let sentence = "requires the layer sha256:";
         assert!(
             message.contains(sentence) && message.contains("`https://mcr.example/blob`"),
             "{message}"
@@ -226,18 +231,18 @@ fn refusal_for_a_foreign_layer_shows_layer_and_url() {
         outcome.error().replace(&layer.to_string(), "[LAYER]")
     };
     insta::assert_snapshot!(refusal(&format!("unknown blob {layer}")), @"
-    error: `gcr.io/acme/app` wants the layer [LAYER], which is not pushed because it can be had from `https://mcr.example/blob`
+    error: `gcr.io/acme/app` requires the layer [LAYER], which is not pushed because it is available from `https://mcr.example/blob`
       caused by: PUT https://gcr.io/v2/acme/app/manifests/latest: 404 MANIFEST_BLOB_UNKNOWN
       caused by: unknown blob [LAYER]
 
-    hint: this registry takes no image without all its layers: push it to another, or build it on a base whose layers may be passed on
+    hint: this registry accepts only images with all their layers: push it to another registry, or use a base image whose layers can be redistributed
     ");
     insta::assert_snapshot!(refusal("unknown blob"), @"
-    error: `gcr.io/acme/app` wants the layer [LAYER], which is not pushed because it can be had from `https://mcr.example/blob`
+    error: `gcr.io/acme/app` requires the layer [LAYER], which is not pushed because it is available from `https://mcr.example/blob`
       caused by: PUT https://gcr.io/v2/acme/app/manifests/latest: 404 MANIFEST_BLOB_UNKNOWN
       caused by: unknown blob
 
-    hint: this registry takes no image without all its layers: push it to another, or build it on a base whose layers may be passed on
+    hint: this registry accepts only images with all their layers: push it to another registry, or use a base image whose layers can be redistributed
     ");
 }
 
@@ -300,7 +305,8 @@ fn archive_is_pushed_as_oci_where_docker_is_refused() {
         refuse_manifests(&google, code, 1);
         let pushed = push_docker_archive(&google, &test_image, "gcr.io/acme/app:1").succeeds();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(notes(&pushed).join("\n"), @"`gcr.io/acme/app` takes no manifest in Docker's form: the image is pushed in OCI's, with the same layers");
+            insta::assert_snapshot!(notes(&pushed).join("\n"), @"`gcr.io/acme/app` accepts only OCI \
+                manifests: the image is pushed with an OCI manifest and the same layers");
         }
         let (kind, manifest) = google.standin.manifest("gcr.io", "acme/app", "1").unwrap();
         assert_eq!(kind, OCI_MANIFEST);
@@ -378,7 +384,7 @@ fn missing_layer_is_needed_only_if_destination_lacks_it() {
         insta::allow_duplicates! {
             let message = refused.error().replace(Digest::of(&base).hex(), "[BASE]");
             insta::assert_snapshot!(message, @"
-            error: `image.tar` does not hold the layer sha256:[BASE], and `gcr.io/acme/app` does not either
+            error: `image.tar` does not contain the layer sha256:[BASE], and `gcr.io/acme/app` does not have it
 
             hint: push it to a registry that has the base image, or write the image with all its layers
             ");

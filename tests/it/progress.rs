@@ -139,7 +139,7 @@ fn progress_bars_are_cleared_at_the_end() {
         let digest = &google.standin.tags("gcr.io", "acme/app")["1"];
         let screen = screen.replace(digest, "sha256:[DIGEST]");
         insta::allow_duplicates!(insta::assert_snapshot!(screen, @"
-        INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
+        INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`
         IMAGE            TAGS  DIGEST                                                                   SENT   EXISTING
         gcr.io/acme/app  1     sha256:[DIGEST]  468 B  0 B
 
@@ -165,7 +165,7 @@ fn progress_bars_are_cleared_after_ctrl_c() {
         }
         terminal.tmux(&["send-keys", "C-c"]);
         insta::allow_duplicates!(insta::assert_snapshot!(terminal.wait_for_end(), @"
-        INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
+        INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`
         error: stopped by SIGINT
           not tagged: `gcr.io/acme/app:1`
 

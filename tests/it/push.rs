@@ -345,7 +345,7 @@ fn docker_config_login_opens_the_registry() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
     ");
 }
 
@@ -443,9 +443,9 @@ fn platforms_filter_an_index_and_one_is_a_manifest() {
 
     let outcome = push("linux/amd64, linux/riscv64", "none").fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the image is not there for linux/riscv64, only for linux/amd64, linux/arm64, linux/s390x
+    error: the image does not exist for linux/riscv64, only for linux/amd64, linux/arm64, linux/s390x
 
-    hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
+    hint: set `platforms` to platforms that exist; if an archive names platforms that it does not contain, save it on the machine that built them
     ");
 }
 
@@ -494,9 +494,9 @@ fn one_platform_with_variants_is_one_plain_image() {
     }
     let outcome = push("windows/amd64").fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: `windows/amd64` means several images here: windows/amd64:10.0.17763.6054, windows/amd64:10.0.20348.2582
+    error: `windows/amd64` matches several images here: windows/amd64:10.0.17763.6054, windows/amd64:10.0.20348.2582
 
-    hint: name one of them in `platforms`, as `windows/amd64:10.0.17763.6054`; several make a smaller index
+    hint: set `platforms` to one of them, such as `windows/amd64:10.0.17763.6054`; several make a smaller index
     ");
     push("linux/amd64, windows/amd64").succeeds();
     let pulled = pull_plain(&format!("{}/app:1", registry.address()));
@@ -558,10 +558,10 @@ fn layout_ref_name_is_a_tag_unless_a_full_name() {
     };
     let message = run("1.2").set("tags", "v9").fails_with(2).error();
     insta::assert_snapshot!(message, @"
-    error: cannot tell where to push the image
+    error: could not determine where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
-    hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
+    hint: an image that is saved or requested by its ID has no name, and an OCI layout often has only a tag
     ");
     let outcome = run("1.2").set("name", "api").succeeds();
     assert!(outcome.stdout.contains("/api  1.2 "), "{}", outcome.stdout);
@@ -569,7 +569,7 @@ fn layout_ref_name_is_a_tag_unless_a_full_name() {
     assert!(outcome.stdout.contains("/app  1.2 "), "{}", outcome.stdout);
     let message = run("web:feature/login").fails_with(2).error();
     assert!(
-        message.contains("image name `web:feature/login` would be refused"),
+        message.contains("image name `web:feature/login` is not valid"),
         "{message}"
     );
 }

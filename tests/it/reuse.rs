@@ -87,7 +87,7 @@ fn only_the_changed_layer_is_sent() {
     // The layer and the config.
     assert_eq!(count(&requests, &[RequestKind::UploadPut]), 2);
     assert!(
-        outcome.stderr.contains("4 of 5 layers are there already"),
+        outcome.stderr.contains("4 of 5 layers already exist"),
         "{}",
         outcome.stderr
     );
@@ -148,7 +148,7 @@ fn layer_read_from_another_destination_is_resumed() {
     let cut = FaultAction::CutResponseAt(10);
     let outcome = read_back(Fault::once(RequestKind::BlobGet, cut));
     assert!(
-        outcome.stderr.contains("it goes on from there"),
+        outcome.stderr.contains("continuing from there"),
         "{}",
         outcome.stderr
     );
@@ -163,13 +163,13 @@ fn layer_read_from_another_destination_is_resumed() {
 fn unreadable_layer_is_recompressed_with_a_note() {
     for (action, cause) in [
         (FaultAction::status(503), "503 UNAVAILABLE"),
-        (FaultAction::CutResponseAt(0), "the image could not be read"),
+        (FaultAction::CutResponseAt(0), "could not read the image"),
     ] {
         let outcome = read_back(Fault::always(RequestKind::BlobGet, action));
         let line = outcome.stderr.lines();
         let line = line
             .filter(|line| line.contains("could not read the blob "))
-            .find(|line| line.contains("every layer is made anew"));
+            .find(|line| line.contains("compressing every layer again"));
         let line = line.unwrap_or_else(|| panic!("{}", outcome.stderr));
         assert!(line.contains(cause), "{line}");
     }

@@ -200,7 +200,7 @@ fn too_many_layers_for_a_manifest_are_refused() {
         .finish();
     insta::assert_snapshot!(error_of(&tar), @"
     error: could not write a manifest for the image
-      caused by: it has 6360267 bytes, more than the 4194304 that registries take
+      caused by: it has 6360267 bytes, more than the 4194304 that registries accept
     ");
 }
 
@@ -289,7 +289,7 @@ fn layer_with_wrong_size_is_refused() {
     });
     insta::assert_snapshot!(error_of(&image), @"
     error: cannot push the manifest sha256:2df668759cff002cfa5360d2aeb735257fb5ce8be647b914c15e4955db690532 of `image.tar`
-      caused by: it is no manifest
+      caused by: it is not a manifest
       caused by: invalid value: integer `-1`, expected u64
     ");
     let image = layout(|layout| {
@@ -300,8 +300,8 @@ fn layer_with_wrong_size_is_refused() {
     });
     insta::assert_snapshot!(error_of(&image), @"
     error: cannot push the manifest sha256:d7c519786d18fee741a07b8200b70220169b15279804f163f34673f0ae5f22d1 of `image.tar`
-      caused by: it is no manifest
-      caused by: a blob of 9223372036854775808 bytes is more than any registry takes
+      caused by: it is not a manifest
+      caused by: a blob of 9223372036854775808 bytes is larger than any registry accepts
     ");
 }
 
@@ -314,7 +314,7 @@ fn digest_other_than_sha256_is_refused() {
     });
     insta::assert_snapshot!(error_of(&image), @"
     error: cannot push the manifest sha256:ca98dbbae7e654eb64fde2d944aeb662219872080c5c6cf5a09a96f27ebb90f9 of `image.tar`
-      caused by: it is no manifest
-      caused by: a digest by `sha512` is not understood, only one by `sha256`
+      caused by: it is not a manifest
+      caused by: the digest algorithm `sha512` is not supported, only `sha256`
     ");
 }

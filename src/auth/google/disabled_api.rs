@@ -23,8 +23,8 @@ pub(crate) fn enable_hint(response: &ErrorResponse) -> Option<String> {
     }
     let (service, project) = of_reason(response).or_else(|| of_message(&response.message))?;
     Some(format!(
-        "enable the API: `gcloud services enable {} --project={}`; where it was enabled just now, it \
-         takes a few minutes to be known everywhere",
+        "enable the API: `gcloud services enable {} --project={}`; if you just enabled it, wait a \
+         few minutes",
         sanitize(service),
         sanitize(project)
     ))

@@ -42,10 +42,13 @@ pub enum KeyError {
     #[error("it is a credential of type `{0}`, not a `service_account` key")]
     OtherType(String),
     /// It is JSON, but not a credential.
-    #[error("it is JSON, but no service-account key: `{0}` is missing")]
+    #[error("it is JSON, but not a service-account key: `{0}` is missing")]
     Missing(&'static str),
     /// The private key cannot sign.
-    #[error("its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost")]
+    #[error(
+        "its `private_key` is not an RSA key in PEM; it may be cut off, or its line breaks may be \
+         missing"
+    )]
     PrivateKey,
     /// The token endpoint is not Google's, so it must not receive an assertion.
     #[error("its `token_uri` is not `https` at a Google host, so it is not used")]

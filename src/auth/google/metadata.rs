@@ -100,8 +100,8 @@ impl MetadataServer {
                 message => format!(": {}", sanitize(message)),
             };
             tracing::warn!(
-                "the metadata server does not tell this machine's service account, which is not \
-                 used: {status}{message}"
+                "the metadata server does not return this machine's service account, so gcr-push \
+                 does not use it: {status}{message}"
             );
             return None;
         }

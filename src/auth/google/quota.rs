@@ -39,16 +39,16 @@ pub(crate) fn is_missing(message: &str) -> bool {
 pub(crate) fn hint(message: &str, reason: Option<&str>) -> Option<String> {
     if reason == Some("USER_PROJECT_DENIED") {
         return Some(
-            "requests are counted for a project that whoever signs in may not use: `gcloud projects \
-             add-iam-policy-binding PROJECT --member=user:ACCOUNT \
-             --role=roles/serviceusage.serviceUsageConsumer --condition=None` lets them, or name \
-             another in `quota_project_id` or GOOGLE_CLOUD_QUOTA_PROJECT"
+            "the account is not allowed to use the quota project: grant the role with `gcloud \
+             projects add-iam-policy-binding PROJECT --member=user:ACCOUNT \
+             --role=roles/serviceusage.serviceUsageConsumer --condition=None`, or set another \
+             project in `quota_project_id` or GOOGLE_CLOUD_QUOTA_PROJECT"
                 .to_owned(),
         );
     }
     is_missing(message).then(|| {
-        "a person's login counts for no project by itself: name one with `gcloud auth \
-         application-default set-quota-project PROJECT`, or in GOOGLE_CLOUD_QUOTA_PROJECT"
+        "a user's login needs a quota project: set one with `gcloud auth application-default \
+         set-quota-project PROJECT`, or in GOOGLE_CLOUD_QUOTA_PROJECT"
             .to_owned()
     })
 }

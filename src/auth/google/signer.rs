@@ -67,7 +67,7 @@ impl Signer {
         let _ = self.authenticator.force_refreshed_token(&[SCOPE]).await;
         let mut sent = self.sent.lock();
         sent.take()
-            .ok_or_else(|| io::Error::other("the key signs nothing"))
+            .ok_or_else(|| io::Error::other("the key cannot sign"))
     }
 }
 

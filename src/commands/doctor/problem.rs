@@ -99,7 +99,7 @@ impl Diagnostic for Problem {
                 if *is_made_by_push {
                     let (member, whose) = identity.grantee();
                     let command = place.let_create(&member);
-                    hints.push(format!("or let the push create it: {command}{whose}"));
+                    hints.push(format!("or allow the push to create it: {command}{whose}"));
                 }
                 hints
             }

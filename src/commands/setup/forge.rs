@@ -257,13 +257,13 @@ fn refusal_hint(response: &ErrorResponse, kind: &ForgeKind) -> Option<&'static s
             "run this again in an hour, or give `github_token`: with it many more requests are \
              allowed",
         ),
-        _ if is_limit(response) => Some("run this again in a few minutes"),
+        _ if is_limit(response) => Some("try again in a few minutes"),
         (401, ForgeKind::GitHub) => Some(
             "`github_token` is not valid, or no longer: leave it out for a public repository, or \
              give another",
         ),
         (404, _) => Some("there is no such repository, or it is private"),
-        (408 | 500.., _) => Some("the trouble is theirs: run this again in a few minutes"),
+        (408 | 500.., _) => Some("the trouble is theirs: try again in a few minutes"),
         _ => None,
     }
 }

@@ -187,7 +187,7 @@ impl RetryPolicy {
     fn slow_down(&self, wait: Duration) {
         if self.rate_limiter.pause(wait) {
             tracing::info!(
-                "the registry asks for fewer requests: nothing is sent for {}",
+                "the registry limits the rate of requests; waiting {}",
                 seconds(wait)
             );
         }

@@ -155,7 +155,7 @@ impl FromStr for Endpoint {
             });
         }
         if text.contains('/') {
-            return error("give the host alone; project and name have variables of their own");
+            return error("use only the host; project and name have their own variables");
         }
         let host = text.to_ascii_lowercase();
         let (name, port) = match host.rsplit_once(':') {
@@ -165,10 +165,10 @@ impl FromStr for Endpoint {
             _ => (host.as_str(), None),
         };
         if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
-            return error("the port is no number from 1 to 65535");
+            return error("the port is not a number from 1 to 65535");
         }
         if !is_host_name(name) {
-            return error("it is no host name");
+            return error("it is not a host name");
         }
         if port.is_none() && name.ends_with("gcr.io") && name != "gcr.io" {
             let mut known = GCR_LOCATIONS.iter().map(|(host, _)| host).chain(&PUBLIC);
@@ -191,10 +191,10 @@ impl FromStr for Endpoint {
 /// The error for a host with a scheme.
 fn without_scheme(text: &str) -> &'static str {
     match super::text::scheme(text) {
-        Some("http://") => "give the host alone, without `http://`",
-        Some("docker://") => "give the host alone, without `docker://`",
-        Some("oci://") => "give the host alone, without `oci://`",
-        _ => "give the host alone, without `https://`",
+        Some("http://") => "use only the host, without `http://`",
+        Some("docker://") => "use only the host, without `docker://`",
+        Some("oci://") => "use only the host, without `oci://`",
+        _ => "use only the host, without `https://`",
     }
 }
 

@@ -11,13 +11,13 @@ use super::{Endpoint, HostKind, ReferenceError};
 pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
     let error = |reason| Err(ReferenceError::Tag(tag.to_owned(), reason));
     if tag.is_empty() {
-        return error("it is empty, as where a variable is not set in this run");
+        return error("it is empty; a variable may not be set in this run");
     }
     if tag.contains('/') {
-        return error("a tag holds no `/`");
+        return error("a tag cannot contain `/`");
     }
     if tag.contains(':') {
-        return error("a tag holds no `:`, and two tags are two items");
+        return error("a tag cannot contain `:`; write two tags as two items");
     }
     if tag.len() > 128 {
         return error("it is longer than 128 characters");
@@ -29,14 +29,14 @@ pub fn check_tag(tag: &str) -> Result<(), ReferenceError> {
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
     {
-        return error("only letters, digits, `_`, `.` and `-` may stand in a tag");
+        return error("a tag can contain only letters, digits, `_`, `.` and `-`");
     }
     Ok(())
 }
 
 /// The error for a name such as `gcr.io//app`.
-pub(super) const EMPTY_PART: &str = "a part of it is empty, as where a variable is not set, or a secret in the \
-    pull request of a fork";
+pub(super) const EMPTY_PART: &str = "a part of it is empty; a variable may not be set, or a secret \
+                                     in the pull request of a fork";
 
 /// Checks a repository name: the grammar of the distribution spec for each component, the limit of
 /// 255 characters including the host in most registries, and the number of components that Google
@@ -50,7 +50,7 @@ pub(super) fn check_repository(endpoint: &Endpoint, path: &str) -> Result<(), Re
         return error(EMPTY_PART);
     }
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
-        return error("registries take lower case only");
+        return error("registries accept only lower case");
     }
     if endpoint.host().len() + 1 + path.len() > 255 {
         return error("with its host it is longer than 255 characters");

@@ -269,44 +269,49 @@ impl ReferenceError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// The host is invalid.
-    #[error("`{text}` is no registry: {reason}", text = for_message(.0), reason = .1)]
+    #[error("`{text}` is not a registry: {reason}", text = for_message(.0), reason = .1)]
     Host(String, &'static str),
     /// There is a login before the host. Only the text after it is kept.
-    #[error("a login stands before `@{}`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`", for_message(.0))]
+    #[error("there is a login before `@{}`, which is not shown: remove it; put a login in \
+             `docker_config`, for the image's own registry in `source_username` and \
+             `source_password`, for Google in `credentials_json` or `access_token`", for_message(.0))]
     Login(String),
     /// A placeholder was not replaced.
-    #[error("`{}` holds `{}`, which nothing filled in: set the variable, or write its value", for_message(.0), for_message(.1))]
+    #[error("`{}` contains `{}`, which has no value: set the variable, or write its value", for_message(.0), for_message(.1))]
     Unfilled(String, String),
     /// It contains syntax of YAML or JSON.
-    #[error("`{}` holds the `{}` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes", for_message(.0), .1)]
+    #[error("`{}` contains the `{}` of YAML or JSON: write only the names, separated by commas or \
+             line breaks, without quotes, brackets and dashes", for_message(.0), .1)]
     Markup(String, String),
     /// It is a URL.
-    #[error("`{}` is no name of an image: leave out `{}`", for_message(.0), text::scheme(.0).unwrap_or_default())]
+    #[error("`{}` is not the name of an image: remove `{}`", for_message(.0), text::scheme(.0).unwrap_or_default())]
     Scheme(String),
     /// It starts with an empty part.
-    #[error("`{}` begins with nothing: {}", for_message(.0), grammar::EMPTY_PART)]
+    #[error("`{}` does not begin with a registry: {}", for_message(.0), grammar::EMPTY_PART)]
     EmptyPart(String),
     /// There is no host before the path.
-    #[error("`{}` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/`", for_message(.0))]
+    #[error("`{}` has no registry: write the registry first, as in `gcr.io/PROJECT/NAME:TAG`; a \
+             tag cannot contain `/`", for_message(.0))]
     NoHost(String),
     /// The tag is invalid.
-    #[error("tag `{text}` would be refused: {reason}", text = for_message(.0), reason = .1)]
+    #[error("tag `{text}` is not valid: {reason}", text = for_message(.0), reason = .1)]
     Tag(String, &'static str),
     /// The repository name is invalid.
-    #[error("image name `{text}` would be refused: {reason}", text = for_message(.0), reason = .1)]
+    #[error("image name `{text}` is not valid: {reason}", text = for_message(.0), reason = .1)]
     Repository(String, &'static str),
     /// The text after `@` is not a digest.
-    #[error("`{}` ends in no digest: expected `@sha256:` and 64 hexadecimal digits", for_message(.0))]
+    #[error("`{}` does not end with a digest: expected `@sha256:` and 64 hexadecimal digits", for_message(.0))]
     Digest(String),
     /// There is no image name.
     #[error("the image has no name: set `name`, or give a full reference in `tags`")]
     NoName,
     /// An item of `best_effort` is not a destination.
-    #[error("`{0}` in `best_effort` is no destination")]
+    #[error("`{0}` in `best_effort` is not a destination")]
     NoDestination(String),
     /// An item of `best_effort` names one of several tags.
     #[error(
-        "`{0}` in `best_effort` is not the only tag that its repository gets, and they arrive together: name the repository without a tag"
+        "`{0}` in `best_effort` is one of several tags of its repository, which are pushed \
+         together: write the repository without a tag"
     )]
     PartOfRepository(String),
     /// There is no project for a Google host.
@@ -387,14 +392,14 @@ mod tests {
         ]
         .map(|text| parse(text).unwrap_err().to_string());
         insta::assert_snapshot!(errors.join("\n"), @r#"
-        a login stands before `@gcr.io/acme/a:1`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token`
-        `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value
-        `"gcr.io/acme/app:1"` holds the `"` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes
-        `- gcr.io/acme/app:1` holds the `-` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes
-        `docker://gcr.io/acme/app:1` is no name of an image: leave out `docker://`
-        image name `/app` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
-        `/acme/app:1` begins with nothing: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
-        tag `` would be refused: it is empty, as where a variable is not set in this run
+        there is a login before `@gcr.io/acme/a:1`, which is not shown: remove it; put a login in `docker_config`, for the image's own registry in `source_username` and `source_password`, for Google in `credentials_json` or `access_token`
+        `gcr.io/${PROJECT_ID}/app:1` contains `${PROJECT_ID}`, which has no value: set the variable, or write its value
+        `"gcr.io/acme/app:1"` contains the `"` of YAML or JSON: write only the names, separated by commas or line breaks, without quotes, brackets and dashes
+        `- gcr.io/acme/app:1` contains the `-` of YAML or JSON: write only the names, separated by commas or line breaks, without quotes, brackets and dashes
+        `docker://gcr.io/acme/app:1` is not the name of an image: remove `docker://`
+        image name `/app` is not valid: a part of it is empty; a variable may not be set, or a secret in the pull request of a fork
+        `/acme/app:1` does not begin with a registry: a part of it is empty; a variable may not be set, or a secret in the pull request of a fork
+        tag `` is not valid: it is empty; a variable may not be set in this run
         "#);
     }
 

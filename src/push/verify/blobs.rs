@@ -83,7 +83,7 @@ fn encrypted(tree: &Tree, name: &str) -> Option<String> {
         count => format!("{count} encrypted layers"),
     };
     Some(format!(
-        "{layers} of `{name}` could be compared with the digest alone, not with what the config says"
+        "{layers} of `{name}` could be compared only with the digest, not with the config"
     ))
 }
 

@@ -191,7 +191,7 @@ async fn check_listings(destination: &Destination, pushed: &Pushed) -> (Verified
             let child = below.unwrap_or_default();
             if !listing.children.iter().any(|listed| listed == child) {
                 verified.doubts.push(format!(
-                    "the listing of `{parent_name}` does not show `{child}`"
+                    "the listing of `{parent_name}` does not contain `{child}`"
                 ));
             }
             verified.images = listing
@@ -218,7 +218,7 @@ fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
     for tag in tags.map(|tag| &tag.tag) {
         if !listing.tags.contains(tag) {
             verified.doubts.push(format!(
-                "the listing of `{}` does not show tag `{tag}`",
+                "the listing of `{}` does not contain tag `{tag}`",
                 pushed.name
             ));
             continue;
@@ -230,7 +230,7 @@ fn check_tags(listing: &Listing, pushed: &Pushed, verified: &mut Verified) {
             .map(|manifest| &manifest.digest);
         match under {
             Some(found) if *found != pushed.digest => verified.doubts.push(format!(
-                "the listing of `{}` shows {found} under tag `{tag}`, not {}",
+                "the listing of `{}` has {found} under tag `{tag}`, not {}",
                 pushed.name, pushed.digest
             )),
             // Most registries list only the names; the HEAD request has confirmed the digest.
@@ -252,7 +252,7 @@ fn unlistable(name: &str, error: &RegistryError) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The registry does not have the tag or digest.
-    #[error("`{name}` is not there after the push of {expected}")]
+    #[error("`{name}` does not exist after the push of {expected}")]
     Missing {
         /// The checked reference, with a tag or digest.
         name: String,
@@ -357,27 +357,27 @@ impl Diagnostic for VerifyError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Missing { .. } => vec![
-                "the registry said that it took it: push again; where it stays so, check that it is \
-                 the registry itself that answers, and that no other job deletes there"
+                "the registry confirmed the push: push again; if the problem continues, check that \
+                 the registry itself answers, and that no other job deletes images there"
                     .to_owned(),
             ],
             Self::Unreadable { cause, .. } => cause.hints(),
-            Self::UnreadableBlob { cause, .. } => {
-                registry_error(cause).map(Diagnostic::hints).unwrap_or_default()
-            }
+            Self::UnreadableBlob { cause, .. } => registry_error(cause)
+                .map(Diagnostic::hints)
+                .unwrap_or_default(),
             Self::Blob { .. } => vec![
-                "the registry hands out other bytes than it took, or something on the way changes \
-                 them: do not use this image before that is clear"
+                "the registry returns different bytes than it received, or a proxy changes them: \
+                 do not use this image until you know the cause"
                     .to_owned(),
             ],
             Self::Layer { .. } => vec![
-                "push again with `layer_reuse: off`, for an earlier image of the repository may \
-                 have told a wrong layer; where it stays so, the image itself is wrong"
+                "push again with `layer_reuse: off`, because an earlier image of the repository \
+                 may name a wrong layer; if the problem continues, the image itself is wrong"
                     .to_owned(),
             ],
             Self::Other { .. } => vec![
                 "another job may have pushed the same tag at the same time; push again, or give \
-                 each job a tag of its own"
+                 each job its own tag"
                     .to_owned(),
             ],
             Self::Registry { cause, .. } => cause.hints(),

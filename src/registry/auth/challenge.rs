@@ -79,7 +79,7 @@ pub(crate) fn parse_challenge(headers: &HeaderMap, realms: &Realms) -> Result<Ch
     if basic {
         Ok(Challenge::Basic)
     } else {
-        Err("the registry asks for a login but does not say how".to_owned())
+        Err("the registry requires a login but does not say how to send it".to_owned())
     }
 }
 
@@ -90,12 +90,12 @@ impl Realms {
     fn check(&self, realm: &str) -> Result<Url, String> {
         let endpoint = &self.endpoint;
         let url =
-            Url::parse(realm).map_err(|_| "the registry's token realm is no URL".to_owned())?;
+            Url::parse(realm).map_err(|_| "the registry's token realm is not a URL".to_owned())?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err("the registry's token realm is no HTTP URL".to_owned());
+            return Err("the registry's token realm is not an HTTP URL".to_owned());
         }
         if has_login(&url) {
-            return Err("the registry's token realm has a login in it".to_owned());
+            return Err("the registry's token realm contains a login".to_owned());
         }
         let own = endpoint.url(url.scheme());
         let is_own = url.host() == own.host() && url.port() == own.port();
@@ -103,8 +103,8 @@ impl Realms {
         if url.scheme() != "https" && (self.is_https || !(is_own || self.may_use_plain_http(&url)))
         {
             return Err(format!(
-                "the registry asks to send the credentials to `{other_host}` without TLS, which is not \
-                 done"
+                "the registry asks to send the credentials to `{other_host}` without TLS, which \
+                 gcr-push does not do"
             ));
         }
         if !is_own && endpoint.is_google() {

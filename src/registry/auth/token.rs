@@ -244,7 +244,7 @@ impl TokenCache {
             return Ok(());
         }
         if asked != known {
-            tracing::debug!("{repository} asks for another login than the registry's root does");
+            tracing::debug!("{repository} requires a different login than the registry's root");
             let mut challenges = self.challenges.lock();
             challenges.insert(repository.to_owned(), asked);
             drop(challenges);
@@ -574,7 +574,11 @@ fn no_token(method: Method, url: Url, body: &[u8]) -> RegistryError {
     if is_page(body) {
         RegistryError::protocol_violation(method, url, PAGE)
     } else {
-        RegistryError::corrupt(method, url, "the answer holds no registry token")
+        RegistryError::corrupt(
+            method,
+            url,
+            "the response does not contain a registry token",
+        )
     }
 }
 

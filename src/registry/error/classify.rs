@@ -21,7 +21,7 @@ const TEMPORARY_CODES: [&str; 3] = [
 ];
 
 /// The hint for a document that is not an image.
-const NO_IMAGE: &str = "what is there is no image that can be pushed: check the tag or the digest";
+const NO_IMAGE: &str = "this is not an image that gcr-push can push: check the tag or the digest";
 
 /// The error codes for a manifest that names a missing blob or manifest: the one of the
 /// specification, and Google's.
@@ -123,7 +123,13 @@ impl RegistryError {
         let mut hints = hints_for(refusal, self.requester.as_deref());
         if let Some(asked) = response.retry_after {
             let seconds = asked.as_secs();
-            hints.insert(0, format!("the registry asks to be left alone for {seconds} s; `retry_timeout` says how long is waited"));
+            hints.insert(
+                0,
+                format!(
+                    "the registry asks to wait {seconds} s; if you want to wait that long, raise \
+                     `retry_timeout`"
+                ),
+            );
         }
         hints
     }
@@ -134,7 +140,8 @@ impl RegistryError {
             Some(other) => vec![
                 failure.hint(other),
                 format!(
-                    "`{host}` keeps its blobs at `{other}`, which has to be reached from here too"
+                    "`{host}` stores its blobs at `{other}`: check that this machine can reach \
+                     that host too"
                 ),
             ],
             None => vec![failure.hint(&host)],
@@ -145,8 +152,8 @@ impl RegistryError {
     fn document_hint(&self) -> String {
         if let Some(LocationError::WithoutTls(_)) = self.http.cause() {
             return format!(
-                "`{}` is spoken to by TLS: the proxy in front of it has to hand on \
-                 `X-Forwarded-Proto: https` and the host that was asked for",
+                "`{}` uses TLS: set the proxy in front of it to forward `X-Forwarded-Proto: https` \
+                 and the requested host",
                 self.http.host()
             );
         }
@@ -215,7 +222,9 @@ impl Diagnostic for RegistryError {
             HttpErrorKind::Source => match self.diagnostic_source() {
                 Some(error) => error.hints(),
                 None => vec![
-                    "another process may have changed the file: push it when it is done".to_owned(),
+                    "another process may have changed the file: wait until it has finished, and \
+                     push again"
+                        .to_owned(),
                 ],
             },
         }

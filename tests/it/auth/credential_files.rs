@@ -62,37 +62,37 @@ fn unusable_credential_file_error_names_it_and_the_fix() {
     }
     insta::assert_snapshot!(all, @"
     error: an input cannot be used
-      `credentials_json`: its `credential_source` is an executable, which gcr-push does not run (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its `credential_source` is an executable, which gcr-push does not support (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: run that program in a step before, and give the token that it prints in `oidc_token`, with `workload_identity_provider`
-
-    error: an input cannot be used
-      `credentials_json`: its `credential_source` is AWS's, which gcr-push does not sign requests for (GCR_PUSH_CREDENTIALS_JSON)
-
-    hint: let an earlier step get the token: `gcloud auth login --cred-file=FILE`, then give `access_token` what `gcloud auth print-access-token` prints
+    hint: run that program in an earlier step, and set `oidc_token` to the token that it prints, with `workload_identity_provider`
 
     error: an input cannot be used
-      `credentials_json`: its `credential_source` is a certificate, which gcr-push does not show (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its `credential_source` is AWS, which gcr-push does not support (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: let an earlier step get the token with Google's own libraries, and give it in `access_token`
+    hint: get the token in an earlier step: `gcloud auth login --cred-file=FILE`, then set `access_token` to the output of `gcloud auth print-access-token`
 
     error: an input cannot be used
-      `credentials_json`: its `credential_source` has both `file` and `url`: one of them is too many (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its `credential_source` is a certificate, which gcr-push does not support (GCR_PUSH_CREDENTIALS_JSON)
+
+    hint: get the token in an earlier step with Google's own libraries, and put it in `access_token`
+
+    error: an input cannot be used
+      `credentials_json`: its `credential_source` has both `file` and `url`: remove one of them (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
-      `credentials_json`: its `credential_source.url` cannot be used: it is neither `https`, nor on this machine or its metadata server (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its `credential_source.url` cannot be used: it must use `https`, except on this machine or its metadata server (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
-      `credentials_json`: its `credential_source.format` is not understood: expected `text`, or `json` with `subject_token_field_name` (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its `credential_source.format` is not supported: expected `text`, or `json` with `subject_token_field_name` (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
-      `credentials_json`: it is of type `external_account`, but `credential_source.url` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is of type `external_account`, but `credential_source.url` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
 
@@ -112,14 +112,14 @@ fn unusable_credential_file_error_names_it_and_the_fix() {
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
-      `credentials_json`: it is of type `authorized_user`, but `client_secret` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is of type `authorized_user`, but `client_secret` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
       `credentials_json`: it is a credential of type `external_account_authorized_user`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: a token of such a credential can be given in `access_token`: `gcloud auth print-access-token`
+    hint: set `access_token` to a token of this credential: `gcloud auth print-access-token`
     ");
     assert!(google.standin.requests().is_empty());
 }
@@ -149,7 +149,7 @@ fn missing_file_from_environment_is_reported() {
     error: an input cannot be used
       `GOOGLE_APPLICATION_CREDENTIALS`: the file that it names cannot be used: it is a credential of type `nonsense`, which gcr-push cannot use
 
-    hint: a token of such a credential can be given in `access_token`: `gcloud auth print-access-token`
+    hint: set `access_token` to a token of this credential: `gcloud auth print-access-token`
     ");
 }
 

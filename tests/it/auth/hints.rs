@@ -48,8 +48,8 @@ fn unreachable_issuer_is_not_reported_as_wrong_issuer() {
         "error": "invalid_grant",
         "error_description": "Error connecting to the given credential's issuer.",
     }))), @"
-    hint: Google could not check the token with the keys of `https://token.actions.githubusercontent.com`: https://token.actions.githubusercontent.com/.well-known/openid-configuration and the keys that it names must be open to the internet, with a certificate that everybody trusts
-    hint: or upload the keys, and again whenever they change: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --jwk-json-path=FILE`
+    hint: Google could not verify the token with the keys of `https://token.actions.githubusercontent.com`: https://token.actions.githubusercontent.com/.well-known/openid-configuration and its keys must be open to the internet, with a certificate of a public authority
+    hint: or upload the keys, and upload them again when they change: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --jwk-json-path=FILE`
     ");
 }
 
@@ -59,8 +59,8 @@ fn mapping_without_subject_is_reported_with_the_fix() {
         "error": "unauthorized_client",
         "error_description": "Could not obtain a value for google.subject from the given credential.",
     }))), @"
-    hint: the provider's mapping makes no subject out of this token: see it with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(attributeMapping)'`
-    hint: map `google.subject` to a claim that the token has, beside whatever else is to be mapped: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --attribute-mapping=google.subject=assertion.sub`
+    hint: the provider's mapping does not give this token a subject: see the mapping with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(attributeMapping)'`
+    hint: map `google.subject` to a claim that the token has, and keep the other mappings: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --attribute-mapping=google.subject=assertion.sub`
     ");
 }
 
@@ -76,7 +76,7 @@ fn disabled_api_hint_names_the_project_of_the_error() {
     };
     insta::assert_snapshot!(
         hints(&sts_refusal_text(403, off("Security Token Service", "sts.googleapis.com"))), @"
-    hint: enable the API: `gcloud services enable sts.googleapis.com --project=987654321`; where it was enabled just now, it takes a few minutes to be known everywhere
+    hint: enable the API: `gcloud services enable sts.googleapis.com --project=987654321`; if you just enabled it, wait a few minutes
     ");
     let google = Google::start();
     let provider = github_provider(&google);
@@ -87,7 +87,7 @@ fn disabled_api_hint_names_the_project_of_the_error() {
     refuse(&google, RequestKind::Api, 403, &body.to_string());
     insta::assert_snapshot!(
         hints(&error_text(&google, keyless(&google, &provider, Some(ACCOUNT)), 3)), @"
-    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=987654321`; where it was enabled just now, it takes a few minutes to be known everywhere
+    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=987654321`; if you just enabled it, wait a few minutes
     ");
 }
 
@@ -104,11 +104,11 @@ fn missing_account_error_lists_existing_accounts() {
     refuse(&google, RequestKind::Api, 404, &body.to_string());
     insta::assert_snapshot!(error_text(&google, keyless(&google, &provider, Some(account)), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not act as `ci@shop.example.com.iam.gserviceaccount.com`
+      caused by: could not impersonate `ci@shop.example.com.iam.gserviceaccount.com`
       caused by: POST https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@shop.example.com.iam.gserviceaccount.com:generateAccessToken: 404 NOT_FOUND
       caused by: Not found; Gaia id not found for email ci@shop.example.com.iam.gserviceaccount.com
 
-    hint: there is no service account `ci@shop.example.com.iam.gserviceaccount.com`: it is misspelt, in another project, or deleted; `gcloud iam service-accounts list --project=example.com:shop` lists those that there are
+    hint: the service account `ci@shop.example.com.iam.gserviceaccount.com` does not exist: it is misspelt, in another project, or deleted; see the accounts with `gcloud iam service-accounts list --project=example.com:shop`
     ");
 }
 
@@ -121,9 +121,7 @@ fn token_for_the_provider_itself_needs_an_allowed_audience() {
     let provider = google
         .standin
         .provider("acme", "ci/github", issuer, Some(&audiences), "");
-    insta::assert_snapshot!(hints(&error_text(&google, keyless(&google, &provider, None), 3)), @"
-    hint: the token is for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, which the provider has to allow: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, where the list replaces the one that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` shows
-    ");
+    insta::assert_snapshot!(hints(&error_text(&google, keyless(&google, &provider, None), 3)), @"hint: the token is for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, which the provider does not allow: allow it with `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`; this list replaces the list that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` prints");
 }
 
 #[test]
@@ -164,9 +162,9 @@ fn refused_key_fails_at_once_with_status_and_message() {
     error: could not sign in to `gcr.io`
       caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
       caused by: POST https://oauth2.googleapis.com/token: 403 Forbidden
-      caused by: the answer is a web page
+      caused by: the response is a web page
 
-    hint: check that no proxy or firewall refuses `oauth2.googleapis.com`: this is not how Google answers
+    hint: check that no proxy or firewall blocks `oauth2.googleapis.com`: this response is not from Google
     ");
     let body = json!({"error": {
         "code": 403,
@@ -208,10 +206,7 @@ fn transient_refusal_is_retried_whatever_its_code() {
         let run = || push(&google).set("credentials_json", &google.key);
         let message = error_text(&google, run(), 4);
         assert!(message.contains(&format!("/token: {code} ")), "{message}");
-        assert!(
-            message.contains("run this again in a few minutes"),
-            "{message}"
-        );
+        assert!(message.contains("try again in a few minutes"), "{message}");
         google.standin.clear_faults();
         let passing = FaultAction::Status {
             code,
@@ -244,7 +239,7 @@ fn endless_token_lifetime_and_endless_answer_are_bounded() {
     let run = push(&google).set("credentials_json", &google.key);
     let message = error_text(&google, run, 4);
     assert!(
-        message.contains("the answer is no OAuth token"),
+        message.contains("the response is not an OAuth token"),
         "{message}"
     );
 }
@@ -308,9 +303,9 @@ fn metadata_server_error_is_shown_with_the_fix() {
       caused by: GET http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token: 403 Forbidden
       caused by: Unable to generate access token; IAM returned 403 Forbidden: IAM Service Account Credentials API has not been used in project 889403714106 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=889403714106 then retry. This error could be caused by a missing IAM policy binding on the target IAM service account.
 
-    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=889403714106`; where it was enabled just now, it takes a few minutes to be known everywhere
-    hint: let the pod's Kubernetes service account act as it: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]' --condition=None`
-    hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
+    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=889403714106`; if you just enabled it, wait a few minutes
+    hint: allow the pod's Kubernetes service account to impersonate it: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member='serviceAccount:PROJECT.svc.id.goog[NAMESPACE/NAME]' --condition=None`
+    hint: check that the annotation `iam.gke.io/gcp-service-account` of the pod's Kubernetes service account is the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
     ");
     insta::assert_snapshot!(metadata_refusal_text(404, "Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com\n"), @"
     error: could not sign in to `gcr.io`
@@ -318,8 +313,8 @@ fn metadata_server_error_is_shown_with_the_fix() {
       caused by: GET http://127.0.0.1:[PORT]/computeMetadata/v1/instance/service-accounts/default/token: 404 Not Found
       caused by: Unable to generate access token; IAM returned 404 Not Found: Not found; Gaia id not found for email ci@acme.iam.gserviceaccount.com
 
-    hint: there is no service account `ci@acme.iam.gserviceaccount.com`: it is misspelt, in another project, or deleted; `gcloud iam service-accounts list --project=acme` lists those that there are
-    hint: check the pod's Kubernetes service account, whose annotation `iam.gke.io/gcp-service-account` names the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
+    hint: the service account `ci@acme.iam.gserviceaccount.com` does not exist: it is misspelt, in another project, or deleted; see the accounts with `gcloud iam service-accounts list --project=acme`
+    hint: check that the annotation `iam.gke.io/gcp-service-account` of the pod's Kubernetes service account is the account: `kubectl get serviceaccount NAME --namespace=NAMESPACE --output=yaml`
     ");
 }
 
@@ -338,8 +333,8 @@ fn concealed_metadata_server_is_reported_by_its_message() {
     google.standin.fault(fault);
     let outcome = run.fails_with(3);
     let line = format!(
-        "WARN the metadata server does not tell this machine's service account, which is not used: \
-         403 Forbidden: {body}"
+        "WARN the metadata server does not return this machine's service account, so gcr-push does \
+         not use it: 403 Forbidden: {body}"
     );
     assert!(outcome.stderr.contains(&line), "{}", outcome.stderr);
 }
@@ -369,9 +364,9 @@ fn narrow_scopes_are_reported_before_missing_role() {
       caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/: 403 DENIED
       caused by: Permission "artifactregistry.repositories.uploadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
-    hint: the tokens of `ci@acme.iam.gserviceaccount.com` may do no more than the access scopes of this machine, `https://www.googleapis.com/auth/devstorage.read_only`, `https://www.googleapis.com/auth/logging.write`: have it run with `cloud-platform`, once it is stopped: `gcloud compute instances set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account=ci@acme.iam.gserviceaccount.com --scopes=cloud-platform`, or in a node pool that is made with `--scopes=cloud-platform`; or give another credential
+    hint: the tokens of `ci@acme.iam.gserviceaccount.com` are limited to the access scopes of this machine (`https://www.googleapis.com/auth/devstorage.read_only`, `https://www.googleapis.com/auth/logging.write`): stop the machine and give it `cloud-platform`: `gcloud compute instances set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account=ci@acme.iam.gserviceaccount.com --scopes=cloud-platform`, or use a node pool that was created with `--scopes=cloud-platform`, or use another credential
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: if the repository `gcr.io` does not exist in `us`, create it: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
     let outcome = google
         .with_environment(Run::command("doctor"))
@@ -381,7 +376,7 @@ fn narrow_scopes_are_reported_before_missing_role() {
     insta::assert_snapshot!(outcome.error(), @"
         error: the token that is shown as `ci@acme.iam.gserviceaccount.com` was made for less than a push takes
 
-        hint: the tokens of `ci@acme.iam.gserviceaccount.com` may do no more than the access scopes of this machine, `https://www.googleapis.com/auth/devstorage.read_only`, `https://www.googleapis.com/auth/logging.write`: have it run with `cloud-platform`, once it is stopped: `gcloud compute instances set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account=ci@acme.iam.gserviceaccount.com --scopes=cloud-platform`, or in a node pool that is made with `--scopes=cloud-platform`; or give another credential
+        hint: the tokens of `ci@acme.iam.gserviceaccount.com` are limited to the access scopes of this machine (`https://www.googleapis.com/auth/devstorage.read_only`, `https://www.googleapis.com/auth/logging.write`): stop the machine and give it `cloud-platform`: `gcloud compute instances set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account=ci@acme.iam.gserviceaccount.com --scopes=cloud-platform`, or use a node pool that was created with `--scopes=cloud-platform`, or use another credential
         ");
     let row = "token       gcr.io/gcr.io    failed  the token that is shown as `ci@acme.iam.gserviceaccount.com` was made for less than a push takes";
     assert!(outcome.stdout.contains(row), "{}", outcome.stdout);
@@ -402,9 +397,9 @@ fn missing_credential_error_says_what_to_set() {
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:closed/app:pull: 403 DENIED
       caused by: Unauthenticated request. Unauthenticated requests do not have permission "artifactregistry.repositories.downloadArtifacts" on resource "projects/closed/locations/us/repositories/gcr.io" (or it may not exist)
 
-    hint: nothing was shown to `gcr.io`: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`
-    hint: whoever that signs in needs the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=closed --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.reader`, where ACCOUNT is that account
-    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=closed`
+    hint: no credentials were sent to `gcr.io`: set `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`
+    hint: grant the role to that account: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=closed --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.reader`, where ACCOUNT is its address
+    hint: if the repository `gcr.io` does not exist in `us`, create it: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=closed`
     "#);
 }
 

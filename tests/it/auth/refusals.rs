@@ -127,12 +127,12 @@ fn missing_provider_error_shows_how_to_list_them() {
     let run = in_github_job(&google, run, "acme/shop");
     insta::assert_snapshot!(error_text(&google, run, 3), @r#"
     error: could not sign in to `gcr.io`
-      caused by: could not trade the OIDC token for an access token
+      caused by: could not exchange the OIDC token for an access token
       caused by: POST https://sts.googleapis.com/v1/token: 400 invalid_target
       caused by: The target service indicated by the "audience" parameters is invalid. This might either be because the pool or provider is disabled or deleted or because it doesn't exist.
 
-    hint: there is no such provider, or it is disabled; `workload_identity_provider` is `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`, with the project's number, not its id; see whether it is there with `gcloud iam workload-identity-pools providers describe gitlab --workload-identity-pool=ci --location=global --project=123456789012 --format='value(state)'`
-    hint: a provider that was just made may take five minutes to be known everywhere
+    hint: the provider does not exist, or it is disabled; `workload_identity_provider` is `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`, with the project's number, not its ID; check that it exists with `gcloud iam workload-identity-pools providers describe gitlab --workload-identity-pool=ci --location=global --project=123456789012 --format='value(state)'`
+    hint: if you just created the provider, wait five minutes
     "#);
 }
 
@@ -144,12 +144,12 @@ fn condition_refusal_shows_the_claims_of_the_token() {
     let run = in_github_job(&google, run, "acme/other");
     insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not trade the OIDC token for an access token
+      caused by: could not exchange the OIDC token for an access token
       caused by: POST https://sts.googleapis.com/v1/token: 400 unauthorized_client
       caused by: The given credential is rejected by the attribute condition.
 
     hint: the provider's condition refuses this token: its subject is `repo:acme/other:ref:refs/heads/main`, its repository `acme/other`; see the condition with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(attributeCondition)'`
-    hint: a condition on `assertion.sub` fails where a repository was made or renamed after GitHub changed that claim: compare `assertion.repository_id` instead
+    hint: a condition on `assertion.sub` fails if the repository was created or renamed after GitHub changed that claim: compare `assertion.repository_id` instead
     ");
 }
 
@@ -171,20 +171,20 @@ fn token_of_another_audience_or_issuer_is_reported() {
         if issuer == github {
             insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
-              caused by: could not trade the OIDC token for an access token
+              caused by: could not exchange the OIDC token for an access token
               caused by: POST https://sts.googleapis.com/v1/token: 400 invalid_grant
               caused by: The audience in ID Token [https://github.com/acme] does not match the expected audience.
 
-            hint: the token is for `https://github.com/acme`: let the CI make it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github`, or have the provider allow it: `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`, where the list replaces the one that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` shows
+            hint: the token is for `https://github.com/acme`: request it for `https://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github` in the CI, or allow it in the provider with `gcloud iam workload-identity-pools providers update-oidc github --workload-identity-pool=ci --location=global --project=123456789012 --allowed-audiences=https://github.com/acme`; this list replaces the list that `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.allowedAudiences)'` prints
             ");
         } else {
             insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
-              caused by: could not trade the OIDC token for an access token
+              caused by: could not exchange the OIDC token for an access token
               caused by: POST https://sts.googleapis.com/v1/token: 400 invalid_grant
               caused by: The issuer in ID Token https://gitlab.com does not match the expected ones: https://token.actions.githubusercontent.com
 
-            hint: the token is `https://gitlab.com`'s, and the provider takes another's: see whose with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.issuerUri)'`
+            hint: the token's issuer is `https://gitlab.com`, but the provider accepts another: see which with `gcloud iam workload-identity-pools providers describe github --workload-identity-pool=ci --location=global --project=123456789012 --format='value(oidc.issuerUri)'`
             ");
         }
     }
@@ -202,12 +202,12 @@ fn forbidden_impersonation_is_reported_with_its_binding() {
     };
     insta::assert_snapshot!(error_text(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not act as `ci@acme.iam.gserviceaccount.com`
+      caused by: could not impersonate `ci@acme.iam.gserviceaccount.com`
       caused by: POST https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken: 403 PERMISSION_DENIED
       caused by: Permission 'iam.serviceAccounts.getAccessToken' denied on resource 'projects/acme/serviceAccounts/ci@acme.iam.gserviceaccount.com' (or it may not exist).
 
-    hint: let it act as the account: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --condition=None`, which takes effect only where the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows what it maps; it takes effect within minutes
-    hint: check that the account is there: `gcloud iam service-accounts describe ci@acme.iam.gserviceaccount.com`; or leave `service_account` out and give the roles to the identity itself
+    hint: allow it to impersonate the account: `gcloud iam service-accounts add-iam-policy-binding ci@acme.iam.gserviceaccount.com --role=roles/iam.workloadIdentityUser --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --condition=None`, which works only if the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows the mapping; it takes effect within minutes
+    hint: check that the account exists: `gcloud iam service-accounts describe ci@acme.iam.gserviceaccount.com`; or remove `service_account` and grant the roles to the identity itself
     ");
     may_impersonate(&google);
     google.standin.change_project("acme", |project| {
@@ -215,11 +215,11 @@ fn forbidden_impersonation_is_reported_with_its_binding() {
     });
     insta::assert_snapshot!(error_text(&google, keyless(), 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not act as `ci@acme.iam.gserviceaccount.com`
+      caused by: could not impersonate `ci@acme.iam.gserviceaccount.com`
       caused by: POST https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ci@acme.iam.gserviceaccount.com:generateAccessToken: 403 PERMISSION_DENIED
       caused by: IAM Service Account Credentials API has not been used in project 123456789012 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/iamcredentials.googleapis.com/overview?project=123456789012 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
-    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=123456789012`; where it was enabled just now, it takes a few minutes to be known everywhere
+    hint: enable the API: `gcloud services enable iamcredentials.googleapis.com --project=123456789012`; if you just enabled it, wait a few minutes
     ");
     assert!(!has_image(&google));
 }
@@ -238,8 +238,8 @@ fn identity_without_role_is_reported_with_its_binding() {
       caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --role=roles/artifactregistry.writer`, which takes effect only where the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows what it maps
-    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/attribute.repository/acme/shop --role=roles/artifactregistry.writer`, which works only if the provider maps `attribute.repository`: `gcloud iam workload-identity-pools providers list --workload-identity-pool=ci --location=global --project=123456789012 --format='value(name,attributeMapping)'` shows the mapping
+    hint: if the repository `gcr.io` does not exist in `us`, create it: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
 }
 
@@ -256,7 +256,7 @@ fn job_without_oidc_permission_is_reported() {
       caused by: GET https://pipelines.actions.githubusercontent.com/abc/00000000/_apis/distributedtask/idtoken: 401 Unauthorized
       caused by: The job is not known, or has ended.
 
-    hint: on GitHub the job needs `permissions: id-token: write`, and the URL serves for as long as the job runs
+    hint: on GitHub, the job needs `permissions: id-token: write`, and the URL works only while the job runs
     ");
 }
 
@@ -268,11 +268,11 @@ fn revoked_login_is_reported() {
     let run = push(&google).set("credentials_json", login.to_string());
     insta::assert_snapshot!(error_text(&google, run, 3), @"
     error: could not sign in to `gcr.io`
-      caused by: could not get an access token for the user of the login
+      caused by: could not get an access token for the logged-in user
       caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
       caused by: Token has been expired or revoked.
 
-    hint: log in again: `gcloud auth application-default login`; for a pipeline use a service account, for a person's login may end at any time
+    hint: log in again: `gcloud auth application-default login`; in a pipeline, use a service account, because a user's login can expire at any time
     ");
 }
 
@@ -285,10 +285,10 @@ fn google_server_error_is_not_blamed_on_the_user() {
     let run = in_github_job(&google, run, "acme/shop");
     insta::assert_snapshot!(error_text(&google, run, 4), @"
     error: could not sign in to `gcr.io`
-      caused by: could not trade the OIDC token for an access token
+      caused by: could not exchange the OIDC token for an access token
       caused by: POST https://sts.googleapis.com/v1/token: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is not ours: run this again in a few minutes
+    hint: Google has a temporary problem; try again in a few minutes
     ");
 }

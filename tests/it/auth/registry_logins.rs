@@ -77,10 +77,10 @@ fn login_kept_by_a_missing_helper_is_reported() {
         r#"{"credHelpers": {"registry.example": "ecr-login"}}"#,
     );
     insta::assert_snapshot!(run.fails_with(3).error(), @"
-    error: could not take the login from the Docker config in `DOCKER_AUTH_CONFIG`
-      caused by: the login for `registry.example` is kept by the credential helper `docker-credential-ecr-login`, which is not on PATH here
+    error: could not read the login from the Docker config in `DOCKER_AUTH_CONFIG`
+      caused by: the login for `registry.example` is in the credential helper `docker-credential-ecr-login`, which is not on PATH
 
-    hint: log in with a password that stands in the file itself, or give Google hosts `credentials_json`: in a container the helper for `registry.example` is not there
+    hint: put a password in the file itself, or set `credentials_json` for Google hosts: a container does not have the helper for `registry.example`
     ");
 }
 
@@ -93,7 +93,9 @@ fn missing_helper_of_home_docker_config_is_a_warning() {
     let outcome = run.variable("HOME", home).fails_with(3);
     assert!(outcome.error().contains("401"), "{}", outcome.stderr);
     let message = outcome.stderr.lines().find(|line| line.contains("helper"));
-    insta::assert_snapshot!(message.unwrap(), @" WARN the login for `registry.example` is kept by the credential helper `docker-credential-desktop`, which is not on PATH here: going on without (`~/.docker/config.json`)");
+    insta::assert_snapshot!(message.unwrap(), @" WARN the login for `registry.example` is in the \
+        credential helper `docker-credential-desktop`, which is not on PATH: continuing without \
+        this login (`~/.docker/config.json`)");
 }
 
 #[test]
@@ -227,7 +229,7 @@ fn longest_matching_path_login_is_used() {
             .stderr
             .lines()
             .find(|line| line.contains("signing in"));
-        insta::allow_duplicates! { insta::assert_snapshot!(signing.unwrap(), @" INFO signing in to quay.example as `robot-deep` for `b/deep`, by `docker_config`, as `robot-a` for `a`, by `docker_config`, as `robot-b` for `b`, by `docker_config`"); }
+        insta::allow_duplicates! { insta::assert_snapshot!(signing.unwrap(), @" INFO signing in to quay.example as `robot-deep` for `b/deep`, with `docker_config`, as `robot-a` for `a`, with `docker_config`, as `robot-b` for `b`, with `docker_config`"); }
         let requests = standin.requests();
         let login_was_sent = |user: &str| {
             let header = format!("Basic {user}");
@@ -305,7 +307,7 @@ fn identity_token_is_exchanged_and_so_is_its_successor() {
       caused by: POST https://acr.example/token: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: the registry does not take the password of `00000000-0000-0000-0000-000000000000` that `docker_config` has for it
+    hint: the registry does not accept the password of `00000000-0000-0000-0000-000000000000` from `docker_config`
     ");
 }
 
@@ -367,26 +369,26 @@ fn failed_credential_helper_output_is_not_shown() {
         "echo credentials not found in native keychain; exit 1",
     ];
     insta::assert_snapshot!(scripts.map(error_text).join("\n"), @"
-    error: could not take the login from the Docker config in `DOCKER_AUTH_CONFIG`
-      caused by: the credential helper `docker-credential-fake` gives no login for `registry.example`: exit status: 3
+    error: could not read the login from the Docker config in `DOCKER_AUTH_CONFIG`
+      caused by: the credential helper `docker-credential-fake` did not return a login for `registry.example`: exit status: 3
 
-    hint: `echo registry.example | docker-credential-fake get` shows it; log in again, or give the login in `username` and `password`
+    hint: see the error with `echo registry.example | docker-credential-fake get`; log in again, or set `username` and `password`
 
-    error: could not take the login from the Docker config in `DOCKER_AUTH_CONFIG`
-      caused by: the credential helper `docker-credential-fake` gives no login for `registry.example`: it printed something else than JSON with a login
+    error: could not read the login from the Docker config in `DOCKER_AUTH_CONFIG`
+      caused by: the credential helper `docker-credential-fake` did not return a login for `registry.example`: it did not print JSON with a login
 
-    hint: `echo registry.example | docker-credential-fake get` shows it; log in again, or give the login in `username` and `password`
+    hint: see the error with `echo registry.example | docker-credential-fake get`; log in again, or set `username` and `password`
 
-    error: could not take the login from the Docker config in `DOCKER_AUTH_CONFIG`
-      caused by: the credential helper `docker-credential-fake` gives no login for `registry.example`: it printed too much
+    error: could not read the login from the Docker config in `DOCKER_AUTH_CONFIG`
+      caused by: the credential helper `docker-credential-fake` did not return a login for `registry.example`: it printed too much
 
-    hint: `echo registry.example | docker-credential-fake get` shows it; log in again, or give the login in `username` and `password`
+    hint: see the error with `echo registry.example | docker-credential-fake get`; log in again, or set `username` and `password`
 
     error: could not push to `registry.example/app:1`
       caused by: GET https://registry.example/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `registry.example` in `username` and `password`, or in `docker_config`
+    hint: put a login for `registry.example` in `username` and `password`, or in `docker_config`
     ");
 }
 
@@ -455,7 +457,9 @@ fn config_with_logins_for_other_hosts_only_is_reported() {
         for variable in ["GCR_PUSH_DOCKER_CONFIG", "DOCKER_AUTH_CONFIG"] {
             let run = super::push(&google).variable(variable, &docker);
             let error = run.fails_with(3).error();
-            let hint = error.lines().find(|line| line.contains("has logins for"));
+            let hint = error
+                .lines()
+                .find(|line| line.contains("has logins only for"));
             assert!(hint.is_some(), "{error}");
         }
     }
@@ -470,7 +474,7 @@ fn google_user_names_error_says_which_password_fits() {
             STANDARD.encode(&google.key),
             "_json_key_base64",
         ),
-        ("oauth2accesstoken", "ya29.hunter2".to_owned(), "an hour"),
+        ("oauth2accesstoken", "ya29.hunter2".to_owned(), "one hour"),
     ] {
         let auth = STANDARD.encode(format!("{user}:{password}"));
         let config = json!({"auths": {"gcr.io": {"auth": auth}}});
@@ -509,47 +513,47 @@ fn invalid_docker_config_error_says_what_it_is() {
     assert!(!all.contains("hunter2"));
     insta::assert_snapshot!(all, @r"
     error: an input cannot be used
-      `docker_config`: it is no Docker config, but a credential of Google's: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+      `docker_config`: it is a Google credential, not a Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
 
-    hint: give the key in `credentials_json`
-
-    error: an input cannot be used
-      `DOCKER_AUTH_CONFIG`: it is no Docker config, but a credential of Google's: expected JSON with `auths`; its value is not shown
-
-    hint: give the key in `credentials_json`
+    hint: put the key in `credentials_json`
 
     error: an input cannot be used
-      `DOCKER_CONFIG`: in its `config.json`: it is no Docker config, but a credential of Google's: expected JSON with `auths`
+      `DOCKER_AUTH_CONFIG`: it is a Google credential, not a Docker config: expected JSON with `auths`; its value is not shown
 
-    hint: give the key in `credentials_json`
-
-    error: an input cannot be used
-      `docker_config`: it is no Docker config, but a Kubernetes Secret: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
-
-    hint: give the config in it: `kubectl get secret NAME -o jsonpath='{.data.\.dockerconfigjson}'` prints it as base64, which is taken
+    hint: put the key in `credentials_json`
 
     error: an input cannot be used
-      `DOCKER_AUTH_CONFIG`: it is no Docker config, but a Kubernetes Secret: expected JSON with `auths`; its value is not shown
+      `DOCKER_CONFIG`: in its `config.json`: it is a Google credential, not a Docker config: expected JSON with `auths`
 
-    hint: give the config in it: `kubectl get secret NAME -o jsonpath='{.data.\.dockerconfigjson}'` prints it as base64, which is taken
-
-    error: an input cannot be used
-      `DOCKER_CONFIG`: in its `config.json`: it is no Docker config, but a Kubernetes Secret: expected JSON with `auths`
-
-    hint: give the config in it: `kubectl get secret NAME -o jsonpath='{.data.\.dockerconfigjson}'` prints it as base64, which is taken
+    hint: put the key in `credentials_json`
 
     error: an input cannot be used
-      `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+      `docker_config`: it is a Kubernetes Secret, not a Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+
+    hint: use the config in it: `kubectl get secret NAME -o jsonpath='{.data.\.dockerconfigjson}'` prints it as base64, which gcr-push accepts
+
+    error: an input cannot be used
+      `DOCKER_AUTH_CONFIG`: it is a Kubernetes Secret, not a Docker config: expected JSON with `auths`; its value is not shown
+
+    hint: use the config in it: `kubectl get secret NAME -o jsonpath='{.data.\.dockerconfigjson}'` prints it as base64, which gcr-push accepts
+
+    error: an input cannot be used
+      `DOCKER_CONFIG`: in its `config.json`: it is a Kubernetes Secret, not a Docker config: expected JSON with `auths`
+
+    hint: use the config in it: `kubectl get secret NAME -o jsonpath='{.data.\.dockerconfigjson}'` prints it as base64, which gcr-push accepts
+
+    error: an input cannot be used
+      `docker_config`: it is not a Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
 
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
-      `DOCKER_AUTH_CONFIG`: it is no Docker config: expected JSON with `auths`; its value is not shown
+      `DOCKER_AUTH_CONFIG`: it is not a Docker config: expected JSON with `auths`; its value is not shown
 
     hint: `gcr-push push --help` describes every variable
 
     error: an input cannot be used
-      `DOCKER_CONFIG`: in its `config.json`: it is no Docker config: expected JSON with `auths`
+      `DOCKER_CONFIG`: in its `config.json`: it is not a Docker config: expected JSON with `auths`
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -573,10 +577,10 @@ fn auth_with_line_breaks_is_accepted() {
     let config = json!({"auths": {"registry.example": {"auth": "%%%"}}});
     let run = push(&standin, "registry.example/app:1").set("docker_config", config.to_string());
     insta::assert_snapshot!(run.fails_with(3).error(), @r#"
-    error: could not take the login from the Docker config in `docker_config`
+    error: could not read the login from the Docker config in `docker_config`
       caused by: the `auth` for `registry.example` is not base64 of `user:password`
 
-    hint: make it with `printf '%s' "$USER:$PASSWORD" | base64 -w0`
+    hint: create it with `printf '%s' "$USER:$PASSWORD" | base64 -w0`
     "#);
 }
 
@@ -602,6 +606,6 @@ fn localhost_in_a_container_action_is_reported_at_once() {
       caused by: GET https://localhost:9/v2/
       caused by: Connection refused (os error 111)
 
-    hint: in the container of an action `localhost` is that container: name the registry by the label of its service and its own port, such as `registry:5000`, and in `insecure_registries` too where it has no TLS
+    hint: in the container of an action, `localhost` is that container: use the label of the registry's service and its own port, such as `registry:5000`; if it has no TLS, add it to `insecure_registries` too
     ");
 }

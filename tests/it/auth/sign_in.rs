@@ -30,7 +30,7 @@ fn key_signs_in_in_any_form() {
         let run = push(&google)
             .file("key.json", &google.key)
             .set("credentials_json", value);
-        insta::allow_duplicates! { insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`"); }
+        insta::allow_duplicates! { insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`"); }
     }
 }
 
@@ -39,7 +39,7 @@ fn access_token_signs_in() {
     let google = Google::start();
     let token = google.standin.access_token(ACCOUNT);
     let run = push(&google).set("access_token", token);
-    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as the token's owner, by the token of `access_token`");
+    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as the token's owner, with the token from `access_token`");
     assert_eq!(count(&google, RequestKind::OAuthToken), 0);
 }
 
@@ -52,7 +52,7 @@ fn github_oidc_token_impersonates_a_service_account() {
         .set("workload_identity_provider", provider)
         .set("service_account", ACCOUNT);
     let run = in_github_job(&google, run, "acme/shop");
-    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the workload identity of `workload_identity_provider`");
+    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the workload identity from `workload_identity_provider`");
     assert_eq!(count(&google, RequestKind::Oidc), 1);
     assert_eq!(count(&google, RequestKind::Sts), 1);
 }
@@ -65,7 +65,7 @@ fn github_oidc_token_signs_in_as_itself() {
     let full = format!("https://iam.googleapis.com/{provider}");
     let run = push(&google).set("workload_identity_provider", full);
     let run = in_github_job(&google, run, "acme/shop");
-    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/*`, by the workload identity of `workload_identity_provider`");
+    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/*`, with the workload identity from `workload_identity_provider`");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn oidc_token_of_another_ci_signs_in_as_text_and_file() {
             .set("workload_identity_provider", &provider)
             .set("service_account", ACCOUNT)
             .set("oidc_token", value);
-        insta::allow_duplicates! { insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the workload identity of `workload_identity_provider`"); }
+        insta::allow_duplicates! { insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the workload identity from `workload_identity_provider`"); }
     }
 }
 
@@ -146,7 +146,7 @@ fn google_github_actions_auth_output_signs_in() {
         assert_eq!(
             sign_in_line(&outcome),
             format!(
-                "INFO signing in to gcr.io as `{ACCOUNT}`, by the workload identity of `{variable}`"
+                "INFO signing in to gcr.io as `{ACCOUNT}`, with the workload identity from `{variable}`"
             )
         );
     }
@@ -202,7 +202,7 @@ fn gitlab_google_identity_signs_in() {
     let run = push(&google).file("credentials.json", file.to_string());
     let path = run.path().join("credentials.json").display().to_string();
     let run = run.variable("GOOGLE_APPLICATION_CREDENTIALS", path);
-    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/*`, by the workload identity of `GOOGLE_APPLICATION_CREDENTIALS`");
+    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci/*`, with the workload identity from `GOOGLE_APPLICATION_CREDENTIALS`");
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn token_file_signs_in_in_both_formats_with_lifetime() {
         let run = push(&google)
             .file(name, content)
             .set("credentials_json", file.to_string());
-        insta::allow_duplicates! { insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the workload identity of `credentials_json`"); }
+        insta::allow_duplicates! { insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the workload identity from `credentials_json`"); }
     }
     let requests = google.standin.requests();
     let mut bodies = requests
@@ -265,7 +265,9 @@ fn gcloud_user_login_signs_in() {
     );
     let home = run.path().join("home").display().to_string();
     let outcome = run.variable("HOME", home).succeeds();
-    insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as the person who logged in, by the login of gcloud's `[FOLDER]/home/.config/gcloud/application_default_credentials.json`");
+    insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as the user who \
+        logged in, with the login from gcloud's \
+        `[FOLDER]/home/.config/gcloud/application_default_credentials.json`");
 }
 
 #[test]
@@ -293,7 +295,7 @@ fn user_or_key_can_impersonate_a_service_account() {
         });
         let run = push(&google).set("credentials_json", file.to_string());
         let outcome = run.variable("RUST_LOG", "trace").succeeds();
-        insta::allow_duplicates! { insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the impersonation of `credentials_json`"); }
+        insta::allow_duplicates! { insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the impersonation from `credentials_json`"); }
     }
 }
 
@@ -314,7 +316,7 @@ fn gce_machine_signs_in_with_its_account_without_proxy() {
     let run = on_gce_machine(&google, Some(ACCOUNT), true)
         .variable("HTTP_PROXY", google.standin.proxy_url())
         .variable("NO_PROXY", "nothing.example");
-    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the account of the metadata server");
+    insta::assert_snapshot!(succeeds(&google, run), @"INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the account from the metadata server");
     let requests = google.standin.requests();
     let mut metadata_requests = requests
         .iter()
@@ -345,7 +347,7 @@ fn docker_config_entry_for_the_host_signs_in() {
     let config = json!({"auths": {"gcr.io": {"auth": login}}}).to_string();
     let run = push(&google).set("docker_config", config);
     let outcome = run.succeeds();
-    insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as `_json_key`, by `docker_config`");
+    insta::assert_snapshot!(sign_in_line(&outcome), @"INFO signing in to gcr.io as `_json_key`, with `docker_config`");
     assert!(has_image(&google));
 }
 

@@ -78,10 +78,12 @@ fn token_given_as_text_is_used_until_it_expires() {
     let outcome = run.set("oidc_token", token).fails_with(3);
     let error = outcome.error();
     assert!(
-        error.contains("the OIDC token in `oidc_token` ran out at 20"),
+        error.contains("the OIDC token in `oidc_token` expired at 20"),
         "{error}"
     );
-    assert!(error.contains("hint: with `service_account` the access token lives an hour"));
+    assert!(
+        error.contains("hint: set `service_account`: the access token is then valid for an hour")
+    );
     assert!(!has_image(&google));
 }
 
@@ -97,17 +99,17 @@ fn expired_tokens_are_reported_without_any_request() {
         .fails_with(3);
     insta::assert_snapshot!(outcome.error(), @"
     error: could not sign in to `gcr.io`
-      caused by: the OIDC token in `oidc_token` ran out at 2023-11-14 22:13:20 UTC
+      caused by: the OIDC token in `oidc_token` expired at 2023-11-14 22:13:20 UTC
 
-    hint: with `service_account` the access token lives an hour, even if the OIDC token expires; on GitLab the OIDC token itself lives as long as the job's `timeout`
-    hint: on GitHub leave `oidc_token` out and give the job `permissions: id-token: write`: then the token is asked for anew each time
+    hint: set `service_account`: the access token is then valid for an hour, even if the OIDC token expires; on GitLab the OIDC token is valid as long as the job's `timeout`
+    hint: on GitHub, remove `oidc_token` and give the job `permissions: id-token: write`: gcr-push then requests a new token each time
     ");
     let outcome = push(&google).set("access_token", &token).fails_with(3);
     insta::assert_snapshot!(outcome.error(), @"
     error: could not sign in to `gcr.io`
-      caused by: `access_token` ran out at 2023-11-14 22:13:20 UTC
+      caused by: `access_token` expired at 2023-11-14 22:13:20 UTC
 
-    hint: a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed for as long as it takes
+    hint: use `credentials_json` (a service-account key) or `workload_identity_provider`, which gcr-push renews
     ");
     assert_eq!(count(&google, RequestKind::Sts), 0);
     assert_eq!(count(&google, RequestKind::Token), 0);

@@ -134,7 +134,7 @@ fn mistakes_are_named_as_they_were_typed() {
     insta::assert_snapshot!(run.fails_with(2).error(), @"
     error: seven inputs cannot be used
       `IMAGE`: `App:1` is not a path, because a path here cannot contain `:`; expected `docker-archive:image.tar`, `oci-archive:image.tar`, `oci:DIRECTORY`, `docker://NAME`, `docker-daemon:NAME`, a path, or `-` for standard input
-      `DESTINATION`: image name `acme/App` would be refused: registries take lower case only
+      `DESTINATION`: image name `acme/App` is not valid: registries accept only lower case
       `--verify`: it is `maybe`, expected `listing`, `blobs` or `off`
       `--dry-run`: it is `1`, expected `true` or `false`
       `compression`: it is `lz4`, expected `gzip`, `zstd` or `none` (GCR_PUSH_COMPRESSION)

@@ -78,9 +78,9 @@ fn invalid_key_error_says_what_it_is() {
     ].map(rendered).join("\n"), @"
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its JSON ends too early (line 1, column 1): it was cut off; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is JSON, but not a service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
-    `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
+    `credentials_json`: it is of type `external_account`, but `credential_source` is missing (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `private_key` is cut off (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: its `token_uri` is not `https` at a Google host, so it is not used (GCR_PUSH_CREDENTIALS_JSON)
     `credentials_json`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_CREDENTIALS_JSON)
@@ -170,7 +170,7 @@ fn default_docker_config_is_read_only_where_needed() {
     let run = run.file("/kaniko/.docker/config.json", "{");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `DOCKER_CONFIG`: in its `config.json`: it is no Docker config: expected JSON with `auths`
+      `DOCKER_CONFIG`: in its `config.json`: it is not a Docker config: expected JSON with `auths`
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -187,8 +187,8 @@ fn broken_docker_config_is_not_shown() {
         text.lines().nth(1).unwrap_or_default().to_owned()
     };
     insta::assert_snapshot!(["hunter2", "{hunter2", "./hunter2"].map(rendered).join("\n"), @r"
-    `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
-    `docker_config`: it is no Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+    `docker_config`: it is not a Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
+    `docker_config`: it is not a Docker config: expected JSON with `auths`; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
     `docker_config`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_DOCKER_CONFIG)
     ");
 }

@@ -44,7 +44,7 @@ fn two_mistakes_are_reported_by_the_typed_names() {
         .with("INPUT_CREDENTIALS_JSON", "hunter2, the password");
     insta::assert_snapshot!(run.refused(), @"
     error: two inputs cannot be used
-      `tags`: tag `-x` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
+      `tags`: tag `-x` is not valid: it starts with `.` or `-` (GCR_PUSH_TAGS)
       `credentials_json`: it is neither JSON nor base64 of JSON; its value is not shown (INPUT_CREDENTIALS_JSON)
 
     hint: use the JSON of the key file, its base64 (`base64 -w0 key.json`), or a path to it
@@ -78,12 +78,12 @@ fn every_variable_reports_its_own_mistake() {
     error: 17 inputs cannot be used
       `image`: `App:1` is not the name of an image: names are in lower case (GCR_PUSH_IMAGE)
       `platforms`: `linux` is not a platform: expected `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`, as in `linux/arm64`, or with a version as in `windows/amd64:10.0.17763` (GCR_PUSH_PLATFORMS)
-      `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
+      `tags`: image name `acme/App` is not valid: registries accept only lower case (GCR_PUSH_TAGS)
       `tags`: `a b` is one item: put a comma or a line break between two items (GCR_PUSH_TAGS)
-      `tags`: `gcr.io/acme/app@sha256:0` ends in no digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
-      `registry`: `https://gcr.io` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
-      `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
-      `project_id`: project `Acme` is not valid: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `tags`: `gcr.io/acme/app@sha256:0` does not end with a digest: expected `@sha256:` and 64 hexadecimal digits (GCR_PUSH_TAGS)
+      `registry`: `https://gcr.io` is not a registry: use only the host, without `https://` (GCR_PUSH_REGISTRY)
+      `registry`: `fr.gcr.io` is not a registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
+      `project_id`: project `Acme` is not valid: registries accept only lower case (GCR_PUSH_PROJECT_ID)
       `name`: image name `app:1` is not valid: set it to the name only; put a tag in `tags` (GCR_PUSH_NAME)
       `access_token`: it contains a space or a line break; set it to the token only, without `Bearer`; its value is not shown (GCR_PUSH_ACCESS_TOKEN)
       `access_token`: `credentials_json` is set too: keep one (GCR_PUSH_ACCESS_TOKEN)
@@ -97,7 +97,7 @@ fn every_variable_reports_its_own_mistake() {
       `stall_timeout`: it is `90`, expected a duration such as `90s` or `10m`, from 1 s to 3600 s (GCR_PUSH_STALL_TIMEOUT)
       `ca_certificates`: `ca.pem` cannot be read: No such file or directory (os error 2) (GCR_PUSH_CA_CERTIFICATES)
       `insecure_registries`: `gcr.io` is Google's and is never used over plain HTTP (GCR_PUSH_INSECURE_REGISTRIES)
-      `insecure_registries`: `x:0` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
+      `insecure_registries`: `x:0` is not a registry: the port is not a number from 1 to 65535 (GCR_PUSH_INSECURE_REGISTRIES)
 
     hint: `gcr-push push --help` describes every variable
     ");

@@ -94,7 +94,7 @@ fn root_certificates_are_text_or_a_path() {
     let run = run.file("/etc/ca.pem", "no certificate");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `ca_certificates`: there is no PEM certificate in it (GCR_PUSH_CA_CERTIFICATES)
+      `ca_certificates`: it does not contain a PEM certificate (GCR_PUSH_CA_CERTIFICATES)
 
     hint: `gcr-push push --help` describes every variable
     ");

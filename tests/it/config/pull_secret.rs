@@ -152,7 +152,7 @@ fn cluster_is_text_base64_path_or_environment() {
     `kubeconfig`: `pull_secret_apply` needs a cluster: set this to a kubeconfig, or set `KUBECONFIG`; in a Pod, its service account is used (GCR_PUSH_KUBECONFIG)
     `kubeconfig`: `pull_secret_apply` needs a cluster: set this to a kubeconfig, or set `KUBECONFIG`; in a Pod, its service account is used (GCR_PUSH_KUBECONFIG)
     `kubeconfig`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_KUBECONFIG)
-    `kubeconfig`: the file that it names cannot be used: it is no kubeconfig: expected YAML with `clusters`, `users` and `contexts` (GCR_PUSH_KUBECONFIG)
+    `kubeconfig`: the file that it names cannot be used: it is not a kubeconfig: expected YAML with `clusters`, `users` and `contexts` (GCR_PUSH_KUBECONFIG)
     `kubeconfig`: if it is meant as a path, the file does not exist; its value is not shown (GCR_PUSH_KUBECONFIG)
     `KUBECONFIG`: none of its files exists
     `kubeconfig_context`: it has no context `c`: it has `a`, `b` (GCR_PUSH_KUBECONFIG_CONTEXT)

@@ -168,7 +168,7 @@ fn ambient_project_is_checked_where_it_is_used() {
     let run = run.without("GCR_PUSH_TAGS");
     insta::assert_snapshot!(run.refused(), @r"
     error: an input cannot be used
-      `GOOGLE_CLOUD_PROJECT`: project `My Project` is not valid: registries take lower case only
+      `GOOGLE_CLOUD_PROJECT`: project `My Project` is not valid: registries accept only lower case
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -181,18 +181,18 @@ fn invalid_parts_are_reported_by_their_own_names() {
         .with("GCR_PUSH_PROJECT_ID", "Acme")
         .with("GCR_PUSH_REPOSITORY", "a/b")
         .with("GCR_PUSH_NAME", "Api");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: three inputs cannot be used
-      `project_id`: project `Acme` is not valid: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `project_id`: project `Acme` is not valid: registries accept only lower case (GCR_PUSH_PROJECT_ID)
       `repository`: repository `a/b` is not valid: set it to the repository only, without `/` (GCR_PUSH_REPOSITORY)
-      `name`: image name `Api` is not valid: registries take lower case only (GCR_PUSH_NAME)
+      `name`: image name `Api` is not valid: registries accept only lower case (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
     let run = Variables::push().with("GCR_PUSH_NAME", "a".repeat(250));
     assert!(run.refused().contains("longer than 255 characters"));
     let run = Variables::push().with("GCR_PUSH_NAME", "api:1.2");
-    insta::assert_snapshot!(run.refused(), @r"
+    insta::assert_snapshot!(run.refused(), @"
     error: an input cannot be used
       `name`: image name `api:1.2` is not valid: set it to the name only; put a tag in `tags` (GCR_PUSH_NAME)
 
@@ -205,7 +205,7 @@ fn tag_that_looks_like_an_image_gets_a_hint() {
     let run = Variables::push().with("GCR_PUSH_TAGS", "api:1.2");
     insta::assert_snapshot!(run.refused(), @"
     error: an input cannot be used
-      `tags`: tag `api:1.2` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
+      `tags`: tag `api:1.2` is not valid: a tag cannot contain `:`; write two tags as two items (GCR_PUSH_TAGS)
 
     hint: a full reference begins with its registry, as in `gcr.io/PROJECT/NAME:TAG`; an item without `/` is only a tag
     ");

@@ -44,7 +44,7 @@ fn malformed_key_is_reported_but_not_shown() {
     ");
     insta::assert_snapshot!(with_key(r#"{"user": "hunter2"}"#), @"
     error: an input cannot be used
-      `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is JSON, but not a service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -69,13 +69,13 @@ fn credential_of_another_type_is_named_by_type() {
     error: an input cannot be used
       `credentials_json`: it is a credential of type `gdch_service_account`, which gcr-push cannot use (GCR_PUSH_CREDENTIALS_JSON)
 
-    hint: a token of such a credential can be given in `access_token`: `gcloud auth print-access-token`
+    hint: set `access_token` to a token of this credential: `gcloud auth print-access-token`
     ");
     let federated = r#"{"type": "external_account", "audience": "//iam.googleapis.com/x",
         "token_url": "https://sts.googleapis.com/v1/token"}"#;
     insta::assert_snapshot!(with_key(federated), @"
     error: an input cannot be used
-      `credentials_json`: it is of type `external_account`, but `credential_source` is missing in it (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is of type `external_account`, but `credential_source` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -96,14 +96,14 @@ fn broken_private_key_is_reported() {
     cut.replace_range(start..start + 40, "");
     insta::assert_snapshot!(with_key(&cut), @"
     error: an input cannot be used
-      `credentials_json`: its `private_key` is no RSA key in PEM; it may have been cut or its line breaks lost (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: its `private_key` is not an RSA key in PEM; it may be cut off, or its line breaks may be missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
     let none = google.key.replace("\"private_key\"", "\"no_private_key\"");
     insta::assert_snapshot!(with_key(&none), @"
     error: an input cannot be used
-      `credentials_json`: it is JSON, but no service-account key: `private_key` is missing (GCR_PUSH_CREDENTIALS_JSON)
+      `credentials_json`: it is JSON, but not a service-account key: `private_key` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -142,7 +142,7 @@ fn deleted_key_error_quotes_google() {
       caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
       caused by: Invalid JWT Signature.
 
-    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
+    hint: this key was deleted, or belongs to another account: create a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
     ");
 }
 
@@ -156,7 +156,7 @@ fn disabled_account_error_quotes_google() {
       caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
       caused by: Invalid grant: account not found
 
-    hint: the account was deleted or disabled; where it is disabled, `gcloud iam service-accounts enable ci@acme.iam.gserviceaccount.com` brings it back
+    hint: the account was deleted or disabled; if it is disabled, enable it: `gcloud iam service-accounts enable ci@acme.iam.gserviceaccount.com`
     ");
 }
 
@@ -184,14 +184,14 @@ fn expired_access_token_is_reported() {
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
-            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
+            hint: `access_token` is invalid or has expired; it is valid for at most one hour: use `credentials_json` (a service-account key) or `workload_identity_provider`, which gcr-push renews
             "),
             _ => insta::assert_snapshot!(message, @"
             error: could not sign in to `us-docker.pkg.dev`
               caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 401 UNAUTHORIZED
               caused by: authentication failed
 
-            hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
+            hint: `access_token` is invalid or has expired; it is valid for at most one hour: use `credentials_json` (a service-account key) or `workload_identity_provider`, which gcr-push renews
             "),
         }
     }
@@ -206,7 +206,7 @@ fn malformed_access_token_is_reported() {
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: `access_token` is not valid, or no longer: it lives an hour at most; a service-account key in `credentials_json`, or `workload_identity_provider`, is renewed
+    hint: `access_token` is invalid or has expired; it is valid for at most one hour: use `credentials_json` (a service-account key) or `workload_identity_provider`, which gcr-push renews
     ");
     google.standin.clear_requests();
     let run = with_token(&google, &google.key, "gcr.io/acme");

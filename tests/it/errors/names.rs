@@ -24,49 +24,49 @@ fn error_with(variables: &[(&str, &str)]) -> String {
 fn non_google_host_is_reported() {
     insta::assert_snapshot!(error_with(&[("registry", "fr.gcr.io")]), @"
     error: an input cannot be used
-      `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
+      `registry`: `fr.gcr.io` is not a registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "us.pkg.dev")]), @"
     error: an input cannot be used
-      `registry`: `us.pkg.dev` is no registry: Artifact Registry's hosts look like `us-docker.pkg.dev` (GCR_PUSH_REGISTRY)
+      `registry`: `us.pkg.dev` is not a registry: Artifact Registry's hosts look like `us-docker.pkg.dev` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "https://gcr.io/")]), @"
     error: an input cannot be used
-      `registry`: `https://gcr.io/` is no registry: give the host alone, without `https://` (GCR_PUSH_REGISTRY)
+      `registry`: `https://gcr.io/` is not a registry: use only the host, without `https://` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "gcr.io/acme")]), @"
     error: an input cannot be used
-      `registry`: `gcr.io/acme` is no registry: give the host alone; project and name have variables of their own (GCR_PUSH_REGISTRY)
+      `registry`: `gcr.io/acme` is not a registry: use only the host; project and name have their own variables (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "registry.example:http")]), @"
     error: an input cannot be used
-      `registry`: `registry.example:http` is no registry: the port is no number from 1 to 65535 (GCR_PUSH_REGISTRY)
+      `registry`: `registry.example:http` is not a registry: the port is not a number from 1 to 65535 (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("registry", "not a host")]), @"
     error: an input cannot be used
-      `registry`: `not a host` is no registry: it is no host name (GCR_PUSH_REGISTRY)
+      `registry`: `not a host` is not a registry: it is not a host name (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "fr.gcr.io/acme/app:1")]), @"
     error: an input cannot be used
-      `tags`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_TAGS)
+      `tags`: `fr.gcr.io` is not a registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "acme/app:1")]), @"
     error: an input cannot be used
-      `tags`: `acme/app:1` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
+      `tags`: `acme/app:1` has no registry: write the registry first, as in `gcr.io/PROJECT/NAME:TAG`; a tag cannot contain `/` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -82,7 +82,7 @@ fn artifact_registry_host_without_repository_is_reported() {
     ");
     insta::assert_snapshot!(error_with(&[("tags", "us-docker.pkg.dev/acme/app:1")]), @"
     error: an input cannot be used
-      `tags`: image name `acme/app` would be refused: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
+      `tags`: image name `acme/app` is not valid: on pkg.dev an image is named `PROJECT/REPOSITORY/NAME` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -99,31 +99,31 @@ fn invalid_tag_is_reported() {
     let long = "x".repeat(129);
     insta::assert_snapshot!(error_with(&[("tags", &long)]), @"
     error: an input cannot be used
-      `tags`: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: it is longer than 128 characters (GCR_PUSH_TAGS)
+      `tags`: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not valid: it is longer than 128 characters (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "feature/login")]), @"
     error: an input cannot be used
-      `tags`: `feature/login` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_TAGS)
+      `tags`: `feature/login` has no registry: write the registry first, as in `gcr.io/PROJECT/NAME:TAG`; a tag cannot contain `/` (GCR_PUSH_TAGS)
 
     hint: for the tag of a branch, use `CI_COMMIT_REF_SLUG` on GitLab, and docker/metadata-action on GitHub
     ");
     insta::assert_snapshot!(error_with(&[("tags", "1.0+build")]), @"
     error: an input cannot be used
-      `tags`: tag `1.0+build` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
+      `tags`: tag `1.0+build` is not valid: a tag can contain only letters, digits, `_`, `.` and `-` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "-1")]), @"
     error: an input cannot be used
-      `tags`: tag `-1` would be refused: it starts with `.` or `-` (GCR_PUSH_TAGS)
+      `tags`: tag `-1` is not valid: it starts with `.` or `-` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme/app:größe")]), @"
     error: an input cannot be used
-      `tags`: tag `größe` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
+      `tags`: tag `größe` is not valid: a tag can contain only letters, digits, `_`, `.` and `-` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -133,13 +133,13 @@ fn invalid_tag_is_reported() {
 fn tag_with_slash_is_refused() {
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme-prod/web:feature/login")]), @"
     error: an input cannot be used
-      `tags`: tag `feature/login` would be refused: a tag holds no `/` (GCR_PUSH_TAGS)
+      `tags`: tag `feature/login` is not valid: a tag cannot contain `/` (GCR_PUSH_TAGS)
 
     hint: for the tag of a branch, use `CI_COMMIT_REF_SLUG` on GitLab, and docker/metadata-action on GitHub
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme-prod/web:v1:latest")]), @"
     error: an input cannot be used
-      `tags`: tag `v1:latest` would be refused: a tag holds no `:`, and two tags are two items (GCR_PUSH_TAGS)
+      `tags`: tag `v1:latest` is not valid: a tag cannot contain `:`; write two tags as two items (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -158,7 +158,7 @@ fn tag_with_slash_is_refused() {
         ("image", "ghcr.io/acme/api:feature/x"),
     ]);
     assert!(
-        message.contains("tag `feature/x` would be refused"),
+        message.contains("tag `feature/x` is not valid"),
         "{message}"
     );
 }
@@ -168,7 +168,7 @@ fn login_before_a_host_is_never_shown() {
     const SECRET: &str = "fooledXpassw0rd";
     insta::assert_snapshot!(error_with(&[("registry", "https://_json_key:fooledXpassw0rd@gcr.io")]), @"
     error: an input cannot be used
-      `registry`: a login stands before `@gcr.io`, and is not shown: leave it out; a login goes into `docker_config`, for the image's own registry into `source_username` and `source_password`, for Google into `credentials_json` or `access_token` (GCR_PUSH_REGISTRY)
+      `registry`: there is a login before `@gcr.io`, which is not shown: remove it; put a login in `docker_config`, for the image's own registry in `source_username` and `source_password`, for Google in `credentials_json` or `access_token` (GCR_PUSH_REGISTRY)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -258,15 +258,15 @@ fn unexpanded_placeholder_is_reported() {
         message.lines().nth(1).unwrap_or_default().trim().to_owned()
     });
     insta::assert_snapshot!(message.join("\n"), @r#"
-    `tags`: `gcr.io/${PROJECT_ID}/app:1` holds `${PROJECT_ID}`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
-    `tags`: `gcr.io/[MY_PROJECT_ID]/app:1` holds `[MY_PROJECT_ID]`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
-    `tags`: image name `/app` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork (GCR_PUSH_TAGS)
-    `tags`: `https://gcr.io/acme-prod/app:1` is no name of an image: leave out `https://` (GCR_PUSH_TAGS)
-    `tags`: `docker://gcr.io/acme-prod/app:1` is no name of an image: leave out `docker://` (GCR_PUSH_TAGS)
-    `tags`: `"gcr.io/acme-prod/app:1"` holds the `"` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
-    `tags`: `["gcr.io/acme-prod/app:1"` holds the `[` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
-    `tags`: `- gcr.io/acme-prod/app:1` holds the `-` of YAML or JSON as a part of the name: give the names alone, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
-    `tags`: `$TAG` holds `$TAG`, which nothing filled in: set the variable, or write its value (GCR_PUSH_TAGS)
+    `tags`: `gcr.io/${PROJECT_ID}/app:1` contains `${PROJECT_ID}`, which has no value: set the variable, or write its value (GCR_PUSH_TAGS)
+    `tags`: `gcr.io/[MY_PROJECT_ID]/app:1` contains `[MY_PROJECT_ID]`, which has no value: set the variable, or write its value (GCR_PUSH_TAGS)
+    `tags`: image name `/app` is not valid: a part of it is empty; a variable may not be set, or a secret in the pull request of a fork (GCR_PUSH_TAGS)
+    `tags`: `https://gcr.io/acme-prod/app:1` is not the name of an image: remove `https://` (GCR_PUSH_TAGS)
+    `tags`: `docker://gcr.io/acme-prod/app:1` is not the name of an image: remove `docker://` (GCR_PUSH_TAGS)
+    `tags`: `"gcr.io/acme-prod/app:1"` contains the `"` of YAML or JSON: write only the names, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
+    `tags`: `["gcr.io/acme-prod/app:1"` contains the `[` of YAML or JSON: write only the names, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
+    `tags`: `- gcr.io/acme-prod/app:1` contains the `-` of YAML or JSON: write only the names, separated by commas or line breaks, without quotes, brackets and dashes (GCR_PUSH_TAGS)
+    `tags`: `$TAG` contains `$TAG`, which has no value: set the variable, or write its value (GCR_PUSH_TAGS)
     "#);
     let message = error_with(&[("project_id", "${PROJECT}"), ("name", "$NAME")]);
     insta::assert_snapshot!(message, @"
@@ -310,7 +310,7 @@ fn one_wrong_tag_is_one_mistake() {
 fn invalid_name_is_reported() {
     insta::assert_snapshot!(error_with(&[("name", "App")]), @"
     error: an input cannot be used
-      `name`: image name `App` is not valid: registries take lower case only (GCR_PUSH_NAME)
+      `name`: image name `App` is not valid: registries accept only lower case (GCR_PUSH_NAME)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -328,19 +328,19 @@ fn invalid_name_is_reported() {
     ");
     insta::assert_snapshot!(error_with(&[("project_id", "Acme"), ("name", "a")]), @"
     error: an input cannot be used
-      `project_id`: project `Acme` is not valid: registries take lower case only (GCR_PUSH_PROJECT_ID)
+      `project_id`: project `Acme` is not valid: registries accept only lower case (GCR_PUSH_PROJECT_ID)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/acme/App:1")]), @"
     error: an input cannot be used
-      `tags`: image name `acme/App` would be refused: registries take lower case only (GCR_PUSH_TAGS)
+      `tags`: image name `acme/App` is not valid: registries accept only lower case (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
     insta::assert_snapshot!(error_with(&[("tags", "gcr.io/app:1")]), @"
     error: an input cannot be used
-      `tags`: image name `app` would be refused: on gcr.io an image is named `PROJECT/NAME` (GCR_PUSH_TAGS)
+      `tags`: image name `app` is not valid: on gcr.io an image is named `PROJECT/NAME` (GCR_PUSH_TAGS)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -355,9 +355,9 @@ fn two_mistakes_are_reported_together() {
     ]);
     insta::assert_snapshot!(message, @"
     error: three inputs cannot be used
-      `tags`: tag `UPPER!` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag (GCR_PUSH_TAGS)
-      `registry`: `fr.gcr.io` is no registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
-      `credentials_json`: it is JSON, but no service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
+      `tags`: tag `UPPER!` is not valid: a tag can contain only letters, digits, `_`, `.` and `-` (GCR_PUSH_TAGS)
+      `registry`: `fr.gcr.io` is not a registry: Google's hosts are `gcr.io`, `us.gcr.io`, `eu.gcr.io`, `asia.gcr.io` (GCR_PUSH_REGISTRY)
+      `credentials_json`: it is JSON, but not a service-account key: `type` is missing (GCR_PUSH_CREDENTIALS_JSON)
 
     hint: `gcr-push push --help` describes every variable
     ");
@@ -379,52 +379,52 @@ fn error_of_archive_names(names: &[&str]) -> String {
 #[test]
 fn invalid_archive_names_are_reported_with_the_fix() {
     insta::assert_snapshot!(error_of_archive_names(&[]), @"
-    error: cannot tell where to push the image
+    error: could not determine where to push the image
       caused by: the image has no name: set `name`, or give a full reference in `tags`
 
-    hint: an image that is saved or asked for by its ID brings no name of its own, and an OCI layout often no more than a tag
+    hint: an image that is saved or requested by its ID has no name, and an OCI layout often has only a tag
     ");
     insta::assert_snapshot!(error_of_archive_names(&["App:1"]), @"
-    error: cannot tell where to push the image
-      caused by: image name `acme/App` would be refused: registries take lower case only
+    error: could not determine where to push the image
+      caused by: image name `acme/App` is not valid: registries accept only lower case
 
-    hint: the name is the archive's own: choose another with `name`
+    hint: the name comes from the archive: set another with `name`
     ");
     insta::assert_snapshot!(error_of_archive_names(&["app:1.0+build"]), @"
-    error: cannot tell where to push the image
-      caused by: tag `1.0+build` would be refused: only letters, digits, `_`, `.` and `-` may stand in a tag
+    error: could not determine where to push the image
+      caused by: tag `1.0+build` is not valid: a tag can contain only letters, digits, `_`, `.` and `-`
 
-    hint: the tag is the archive's own: choose another with `tags`
+    hint: the tag comes from the archive: set another with `tags`
     ");
     insta::assert_snapshot!(error_of_archive_names(&[&format!("{}:1", "x".repeat(250))]), @"
-    error: cannot tell where to push the image
-      caused by: image name `acme/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters
+    error: could not determine where to push the image
+      caused by: image name `acme/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is not valid: with its host it is longer than 255 characters
 
-    hint: the name is the archive's own: choose another with `name`
+    hint: the name comes from the archive: set another with `name`
     ");
     insta::assert_snapshot!(error_of_archive_names(&[&format!("app:{}", "x".repeat(129))]), @"
-    error: cannot tell where to push the image
-      caused by: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would be refused: it is longer than 128 characters
+    error: could not determine where to push the image
+      caused by: tag `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not valid: it is longer than 128 characters
 
-    hint: the tag is the archive's own: choose another with `tags`
+    hint: the tag comes from the archive: set another with `tags`
     ");
     insta::assert_snapshot!(error_of_archive_names(&["app\n::error::x:\x1b[31m"]), @r"
-    error: cannot tell where to push the image
-      caused by: image name `acme/app\n::error::x` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+    error: could not determine where to push the image
+      caused by: image name `acme/app\n::error::x` is not valid: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
 
-    hint: the name is the archive's own: choose another with `name`
+    hint: the name comes from the archive: set another with `name`
     ");
     insta::assert_snapshot!(error_of_archive_names(&["../../etc:1"]), @"
-    error: cannot tell where to push the image
-      caused by: image name `acme/../etc` would be refused: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
+    error: could not determine where to push the image
+      caused by: image name `acme/../etc` is not valid: each part between slashes is letters and digits, joined by `.`, `_`, `__` or `-`
 
-    hint: the name is the archive's own: choose another with `name`
+    hint: the name comes from the archive: set another with `name`
     ");
     insta::assert_snapshot!(error_of_archive_names(&[":"]), @"
-    error: cannot tell where to push the image
-      caused by: image name `acme/` would be refused: a part of it is empty, as where a variable is not set, or a secret in the pull request of a fork
+    error: could not determine where to push the image
+      caused by: image name `acme/` is not valid: a part of it is empty; a variable may not be set, or a secret in the pull request of a fork
 
-    hint: the name is the archive's own: choose another with `name`
+    hint: the name comes from the archive: set another with `name`
     ");
 }
 

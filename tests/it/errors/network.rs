@@ -26,7 +26,7 @@ fn untrusted_certificate_is_reported() {
       caused by: GET https://gcr.io/v2/
       caused by: invalid peer certificate: UnknownIssuer
 
-    hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
+    hint: if a company proxy or a private registry signed this certificate, put its root certificate in `ca_certificates`
     ");
 
     let destination = format!("{}/app:1", google.standin.tls_address());
@@ -35,7 +35,7 @@ fn untrusted_certificate_is_reported() {
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: invalid peer certificate: UnknownIssuer
 
-    hint: if a company proxy or a private registry signed this certificate, give its root in `ca_certificates`
+    hint: if a company proxy or a private registry signed this certificate, put its root certificate in `ca_certificates`
     ");
 }
 
@@ -52,7 +52,7 @@ fn closed_port_is_reported() {
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: Connection refused (os error 111)
 
-    hint: check that `127.0.0.1:[PORT]` is right and that this machine reaches it; a proxy is taken from `HTTPS_PROXY`
+    hint: check that `127.0.0.1:[PORT]` is correct and that this machine can reach it; if it needs a proxy, set `HTTPS_PROXY`
     ");
 }
 
@@ -88,7 +88,7 @@ fn proxy_that_refuses_connect_is_reported() {
       caused by: GET https://gcr.io/v2/
       caused by: tunnel error: unsuccessful
 
-    hint: the proxy in `HTTPS_PROXY` does not connect to `gcr.io`: have it allowed there, or name the host in `NO_PROXY`
+    hint: the proxy in `HTTPS_PROXY` does not connect to `gcr.io`: ask its administrator to allow it, or add the host to `NO_PROXY`
     ");
     google.standin.clear_faults();
     let refusing = FaultAction::status(407);
@@ -100,7 +100,7 @@ fn proxy_that_refuses_connect_is_reported() {
       caused by: GET https://gcr.io/v2/
       caused by: tunnel error: proxy authorization required
 
-    hint: the proxy asks for a login: give it in `HTTPS_PROXY`, as in `http://USER:PASSWORD@PROXY:PORT`
+    hint: the proxy requires a login: put it in `HTTPS_PROXY`, as in `http://USER:PASSWORD@PROXY:PORT`
     ");
     let refusing = FaultAction::status(403);
     google.standin.clear_faults();
@@ -113,7 +113,7 @@ fn proxy_that_refuses_connect_is_reported() {
       caused by: POST https://oauth2.googleapis.com/token
       caused by: tunnel error: unsuccessful
 
-    hint: the proxy in `HTTPS_PROXY` does not connect to `oauth2.googleapis.com`: have it allowed there, or name the host in `NO_PROXY`
+    hint: the proxy in `HTTPS_PROXY` does not connect to `oauth2.googleapis.com`: ask its administrator to allow it, or add the host to `NO_PROXY`
     ");
 }
 
@@ -157,9 +157,9 @@ fn web_server_that_answers_pages_is_no_registry() {
     insta::assert_snapshot!(error_text(&outcome), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET http://127.0.0.1:[PORT]/v2/
-      caused by: the answer is a web page
+      caused by: the response is a web page
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
 }
 
@@ -177,7 +177,7 @@ fn host_without_tls_is_reported() {
       caused by: GET https://registry.example/v2/
       caused by: received corrupt message of type InvalidContentType
 
-    hint: `registry.example` speaks no TLS there; a registry that is meant to be spoken to over plain HTTP is named in `insecure_registries`
+    hint: `registry.example` does not use TLS on this port; if it is meant to use plain HTTP, add it to `insecure_registries`
     ");
 }
 
@@ -212,34 +212,34 @@ fn captive_page_for_google_registry_is_reported() {
             RequestKind::Ping => insta::assert_snapshot!(message, @"
             error: could not connect to `gcr.io`
               caused by: GET https://gcr.io/v2/
-              caused by: it asks for no login, as Google's registries do
+              caused by: it does not ask for a login, but Google's registries do
 
-            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
             exit code 1
             "),
             RequestKind::Token => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
-              caused by: the answer is a web page
+              caused by: the response is a web page
 
-            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
             exit code 1
             "),
             RequestKind::OAuthToken => insta::assert_snapshot!(message, @"
             error: could not sign in to `gcr.io`
               caused by: could not get an access token for `ci@acme.iam.gserviceaccount.com`
               caused by: POST https://oauth2.googleapis.com/token
-              caused by: the answer is no OAuth token; a proxy or an outage may have answered instead
+              caused by: the response is not an OAuth token; a proxy or an outage may have answered instead
 
-            hint: run this again in a few minutes; where it stays so, check that no proxy or sign-in page answers in Google's place
+            hint: try again in a few minutes; if the problem continues, check that no proxy or sign-in page answers instead of Google
             exit code 4
             "),
             _ => insta::assert_snapshot!(message, @"
             error: could not push to `gcr.io/acme/app:1`
               caused by: GET https://gcr.io/v2/acme/app/manifests/1
-              caused by: the answer is a web page
+              caused by: the response is a web page
 
-            hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+            hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
             exit code 1
             "),
         }
@@ -257,7 +257,7 @@ fn token_realm_on_another_host_gets_no_credential() {
       caused by: GET https://gcr.io/v2/
       caused by: the registry asks to send the credentials to `evil.example`, which is not `gcr.io`
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
     let requests = google.standin.requests();
     assert!(
@@ -281,9 +281,9 @@ fn token_realm_without_tls_gets_no_credential() {
     insta::assert_snapshot!(refused(&google, push(google.run(), "gcr.io/acme/app:1"), 1), @"
     error: could not connect to `gcr.io`
       caused by: GET https://gcr.io/v2/
-      caused by: the registry asks to send the credentials to `gcr.io` without TLS, which is not done
+      caused by: the registry asks to send the credentials to `gcr.io` without TLS, which gcr-push does not do
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
 
     let google = Google::with(Behaviour {
@@ -295,9 +295,9 @@ fn token_realm_without_tls_gets_no_credential() {
     insta::assert_snapshot!(refused(&google, push(Run::new(), &tag), 1), @"
     error: could not connect to `127.0.0.1:[PORT]`
       caused by: GET http://127.0.0.1:[PORT]/v2/
-      caused by: the registry asks to send the credentials to `tokens.example` without TLS, which is not done
+      caused by: the registry asks to send the credentials to `tokens.example` without TLS, which gcr-push does not do
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
 }
 
@@ -313,7 +313,7 @@ fn connection_lost_within_a_layer_is_retryable() {
       caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
       caused by: Connection reset by peer (os error 104)
 
-    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
+    hint: the connection was interrupted: try again; if it always stops at the same point, a proxy or firewall may limit the transfer
     ");
 }
 
@@ -330,7 +330,7 @@ fn layer_changed_in_transit_is_reported() {
       caused by: PUT https://gcr.io/artifacts-uploads/namespaces/acme/repositories/gcr.io/uploads/...?digest=[DIGEST]: 400 DIGEST_INVALID
       caused by: provided digest [DIGEST] did not match uploaded content [DIGEST]
 
-    hint: the image itself is sound: run this again; where it stays so, a proxy rewrites what goes through it
+    hint: the image itself is intact: try again; if the problem continues, check whether a proxy changes the data
     ");
 }
 
@@ -346,7 +346,7 @@ fn stalled_registry_times_out() {
       caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
       caused by: the registry did not answer within 1 s (`finish_timeout`) after the last byte
 
-    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    hint: the server or the network did not respond in time; try again, or raise `stall_timeout`
     ");
     google.standin.clear_faults();
     google
@@ -358,6 +358,6 @@ fn stalled_registry_times_out() {
       caused by: HEAD https://gcr.io/v2/acme/app/manifests/1
       caused by: nothing came in time
 
-    hint: the other side or the network stood still: try again; `stall_timeout` says how long is waited
+    hint: the server or the network did not respond in time; try again, or raise `stall_timeout`
     ");
 }

@@ -46,10 +46,10 @@ fn unreadable_image_is_not_blamed_on_the_connection() {
     let mut text = Vec::new();
     write_chain(&mut text, &error, &error.hints()).unwrap();
     insta::assert_snapshot!(String::from_utf8(text).unwrap(), @"
-    error: the image could not be read while it was sent
+    error: could not read the image during the upload
       caused by: the file became shorter while it was read
 
-    hint: another process may have changed the file: push it when it is done
+    hint: another process may have changed the file: wait until it has finished, and push again
     ");
     assert_eq!(error.exit_code() as u8, 1);
 }
@@ -119,33 +119,33 @@ fn odd_upload_answer_is_reported() {
     insta::assert_snapshot!(all, @"
     error: could not push to `gcr.io/acme/app`
       caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/
-      caused by: its answer names no `Location`
+      caused by: its response has no `Location`
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
 
     error: could not push to `gcr.io/acme/app`
       caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/
-      caused by: its answer names a `Location` that is no URL
+      caused by: its response has a `Location` that is not a URL
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
 
     error: could not push to `gcr.io/acme/app`
       caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/
       caused by: Expected HTTP Status 202 Accepted, got 200 OK instead
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
 
     error: could not push to `gcr.io/acme/app`
       caused by: PUT https://gcr.io/v2/acme/app/blobs/uploads/
       caused by: Expected HTTP Status 201 Created, got 202 Accepted instead
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
 
     error: could not push to `gcr.io/acme/app`
       caused by: PUT https://gcr.io/...: 404 Not Found
-      caused by: the answer is a web page
+      caused by: the response is a web page
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
 }
 
@@ -172,9 +172,9 @@ fn sign_in_page_for_a_manifest_is_reported_unverified() {
     insta::assert_snapshot!(run.fails_with(1).error(), @"
     error: could not push to `gcr.io/acme/app:1`
       caused by: PUT https://gcr.io/v2/acme/app/manifests/1
-      caused by: the answer is a web page
+      caused by: the response is a web page
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
 }
 
@@ -203,14 +203,14 @@ fn forbidden_redirect_is_reported() {
               caused by: GET https://gcr.io/v2/
               caused by: the registry redirects more than five times
 
-            hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers in its place
+            hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers instead
             "),
             _ => insta::assert_snapshot!(message, @"
             error: could not connect to `gcr.io`
               caused by: GET https://gcr.io/v2/
-              caused by: the registry redirects from HTTPS to plain HTTP, which is not followed
+              caused by: the registry redirects from HTTPS to plain HTTP, which gcr-push does not follow
 
-            hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers in its place
+            hint: check that `gcr.io` is the registry itself, and that no proxy or sign-in page answers instead
             "),
         }
     }
@@ -233,9 +233,9 @@ fn host_without_registry_is_reported() {
     insta::assert_snapshot!(refused(&google, run, 1), @"
     error: `gcr.io` refused the first request
       caused by: GET https://gcr.io/v2/: 404 Not Found
-      caused by: the answer is a web page
+      caused by: the response is a web page
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
 }
 
@@ -251,10 +251,10 @@ fn truncated_answer_is_reported_in_plain_words() {
     insta::assert_snapshot!(refused(&google, run, 4), @"
     error: could not sign in to `gcr.io`
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull,push
-      caused by: the answer broke off
+      caused by: the response ended early
       caused by: end of file before message length reached
 
-    hint: the connection broke on the way: try again; if it always breaks at the same place, a proxy or firewall may allow no more
+    hint: the connection was interrupted: try again; if it always stops at the same point, a proxy or firewall may limit the transfer
     ");
 }
 
@@ -271,7 +271,7 @@ fn refused_listing_is_a_quick_warning() {
         .set("image", "image.tar")
         .succeeds();
     insta::assert_snapshot!(outcome.stderr, @"
-    INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
+    INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`
     WARN `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
     WARN `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
     ");

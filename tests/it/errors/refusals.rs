@@ -38,7 +38,7 @@ fn account_without_role_is_reported_with_the_needed_role() {
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    hint: if the repository `containers` does not exist in `us`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
     insta::assert_snapshot!(refused(&google, push(&google, oci(), GCR_IO), 3), @r#"
     error: could not push to `gcr.io/acme/app:1`
@@ -46,7 +46,7 @@ fn account_without_role_is_reported_with_the_needed_role() {
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: if the repository `gcr.io` does not exist in `us`, create it: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
     insta::assert_snapshot!(refused(&google, push(&google, docker(), GCR_IO), 3), @r#"
     error: could not push to `gcr.io/acme/app:1`
@@ -54,7 +54,7 @@ fn account_without_role_is_reported_with_the_needed_role() {
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: if the repository `gcr.io` does not exist in `us`, create it: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
     "#);
 }
 
@@ -87,7 +87,7 @@ fn newer_permission_wording_of_google_is_understood() {
       caused by: Permission 'artifactregistry.repositories.downloadArtifacts' denied on resource (or it may not exist). Remediate access with this Troubleshooter URL or share it with your administrator - https://console.cloud.google.com/iam-admin/troubleshooter;errorId=0123456789abcdef
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    hint: if the repository `containers` does not exist in `us`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     ");
 }
 
@@ -105,8 +105,8 @@ fn access_token_refusal_invents_no_account() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
-    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.writer`, where ACCOUNT is whom the token belongs to
-    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.writer`, where ACCOUNT is the account of the token
+    hint: if the repository `containers` does not exist in `us`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
 }
 
@@ -120,14 +120,14 @@ fn missing_repository_is_reported_with_the_create_command() {
       caused by: POST https://us-docker.pkg.dev/v2/acme/nowhere/app/blobs/uploads/: 404 NAME_UNKNOWN
       caused by: Repository "nowhere" not found
 
-    hint: create the repository once: `gcloud artifacts repositories create nowhere --repository-format=docker --location=us --project=acme`
+    hint: create the repository: `gcloud artifacts repositories create nowhere --repository-format=docker --location=us --project=acme`
     "#);
     insta::assert_snapshot!(refused(&google, push(&google, docker(), missing), 1), @r#"
     error: could not push to `us-docker.pkg.dev/acme/nowhere/app`
       caused by: POST https://us-docker.pkg.dev/v2/acme/nowhere/app/blobs/uploads/: 404 NAME_UNKNOWN
       caused by: Repository "nowhere" not found
 
-    hint: create the repository once: `gcloud artifacts repositories create nowhere --repository-format=docker --location=us --project=acme`
+    hint: create the repository: `gcloud artifacts repositories create nowhere --repository-format=docker --location=us --project=acme`
     "#);
 }
 
@@ -140,8 +140,8 @@ fn gcr_io_without_permission_to_create_is_reported() {
       caused by: POST https://gcr.io/v2/acme/app/blobs/uploads/: 403 DENIED
       caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
 
-    hint: create the repository once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
-    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
+    hint: create the repository: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=acme`
+    hint: or allow the push to create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
     ");
     let eu = "eu.gcr.io/acme/app:1";
     insta::assert_snapshot!(refused(&google, push(&google, docker(), eu), 3), @"
@@ -149,8 +149,8 @@ fn gcr_io_without_permission_to_create_is_reported() {
       caused by: POST https://eu.gcr.io/v2/acme/app/blobs/uploads/: 403 DENIED
       caused by: gcr.io repo does not exist. Creating on push requires the artifactregistry.repositories.createOnPush permission
 
-    hint: create the repository once: `gcloud artifacts repositories create eu.gcr.io --repository-format=docker --location=europe --project=acme`
-    hint: or let the push create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
+    hint: create the repository: `gcloud artifacts repositories create eu.gcr.io --repository-format=docker --location=europe --project=acme`
+    hint: or allow the push to create it: `gcloud projects add-iam-policy-binding acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.createOnPushWriter --condition=None`
     ");
 }
 
@@ -210,7 +210,7 @@ fn immutable_tag_is_reported() {
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 400 MANIFEST_INVALID
       caused by: cannot update tag 1. The repository has enabled tag immutability
 
-    hint: the repository lets no tag move: push under a new tag, or leave this one where it is with `existing_tag: keep`
+    hint: the repository does not allow tags to change: push a new tag, or keep this one with `existing_tag: keep`
     ");
 }
 
@@ -229,7 +229,7 @@ fn exhausted_quota_is_retryable() {
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 429 TOOMANYREQUESTS
       caused by: Quota exceeded for quota metric 'Requests per project per region' and limit 'Requests per project per region per minute per region' of service 'artifactregistry.googleapis.com' for consumer 'project_number:123456789012'.
 
-    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`, or with `requests_per_minute`
+    hint: there were too many requests in a short time: try again in a few minutes, with a lower `concurrency`, or set `requests_per_minute`
     ");
 }
 
@@ -245,7 +245,7 @@ fn registry_out_of_order_is_retryable() {
       caused by: GET https://us-docker.pkg.dev/v2/: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is the registry's: run this again in a few minutes
+    hint: the registry has a temporary problem; try again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -256,7 +256,7 @@ fn registry_out_of_order_is_retryable() {
       caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull,push: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is the registry's: run this again in a few minutes
+    hint: the registry has a temporary problem; try again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -268,7 +268,7 @@ fn registry_out_of_order_is_retryable() {
       caused by: POST https://oauth2.googleapis.com/token: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is not ours: run this again in a few minutes
+    hint: Google has a temporary problem; try again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -279,7 +279,7 @@ fn registry_out_of_order_is_retryable() {
       caused by: POST https://us-docker.pkg.dev/v2/acme/containers/app/blobs/uploads/: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is the registry's: run this again in a few minutes
+    hint: the registry has a temporary problem; try again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -291,7 +291,7 @@ fn registry_out_of_order_is_retryable() {
       caused by: PUT https://us-docker.pkg.dev/artifacts-uploads/namespaces/acme/repositories/containers/uploads/...?digest=[DIGEST]: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is the registry's: run this again in a few minutes
+    hint: the registry has a temporary problem; try again in a few minutes
     ");
     google.standin.clear_faults();
     google
@@ -303,7 +303,7 @@ fn registry_out_of_order_is_retryable() {
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is the registry's: run this again in a few minutes
+    hint: the registry has a temporary problem; try again in a few minutes
     ");
     assert!(
         google
@@ -327,7 +327,7 @@ fn required_login_of_plain_registry_is_reported() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
     ");
     let wrong = format!(
         r#"{{"auths":{{"{}":{{"username":"robot","password":"hunter2"}}}}}}"#,
@@ -338,7 +338,7 @@ fn required_login_of_plain_registry_is_reported() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: the registry does not take the password of `robot` that `docker_config` has for it
+    hint: the registry does not accept the password of `robot` from `docker_config`
     ");
     assert!(registry.is_untouched());
 }
@@ -362,6 +362,6 @@ fn missing_or_forbidden_listing_is_reported() {
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/other/locations/us/repositories/gcr.io" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=other --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-    hint: if there is no repository `gcr.io` in `us` yet, create it once: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=other`
+    hint: if the repository `gcr.io` does not exist in `us`, create it: `gcloud artifacts repositories create gcr.io --repository-format=docker --location=us --project=other`
     "#);
 }

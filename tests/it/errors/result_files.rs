@@ -36,19 +36,19 @@ fn missing_result_folder_is_reported_before_any_upload() {
         .set("log_format", "plain")
         .variable("GITHUB_OUTPUT", "nowhere/output");
     insta::assert_snapshot!(refused(&google, run, 2), @"
-    error: `nowhere/report.json` could not be written: there is no folder `nowhere`
+    error: could not write `nowhere/report.json`: there is no folder `nowhere`
 
-    hint: make it first: `mkdir -p nowhere`
+    hint: create it first: `mkdir -p nowhere`
 
-    error: `image.tar/digest` could not be written: there is no folder `image.tar`
+    error: could not write `image.tar/digest`: there is no folder `image.tar`
 
-    error: `nowhere/secret.yaml` could not be written: there is no folder `nowhere`
+    error: could not write `nowhere/secret.yaml`: there is no folder `nowhere`
 
-    hint: make it first: `mkdir -p nowhere`
+    hint: create it first: `mkdir -p nowhere`
 
-    error: `nowhere/output` could not be written: there is no folder `nowhere`
+    error: could not write `nowhere/output`: there is no folder `nowhere`
 
-    hint: make it first: `mkdir -p nowhere`
+    hint: create it first: `mkdir -p nowhere`
     ");
     assert!(google.standin.requests().is_empty());
 }
@@ -74,7 +74,7 @@ fn unwritable_result_keeps_other_results() {
     error: could not write `.`
       caused by: Is a directory (os error 21)
 
-    hint: the push itself is done; only what it was to leave here is missing
+    hint: the push itself succeeded; only this file is missing
     ");
 }
 
@@ -107,7 +107,7 @@ fn missing_temporary_folder_is_reported() {
       caused by: could not write the compressed layer to a temporary file in `nowhere`
       caused by: No such file or directory (os error 2)
 
-    hint: compressed layers need a folder that can be written to: name one in `TMPDIR`
+    hint: compressed layers need a writable folder: set `TMPDIR` to one
     ");
     let run = push(&google, docker())
         .file("file", "")
@@ -117,7 +117,7 @@ fn missing_temporary_folder_is_reported() {
       caused by: could not write the compressed layer to a temporary file in `file`
       caused by: Not a directory (os error 20)
 
-    hint: compressed layers need a folder that can be written to: name one in `TMPDIR`
+    hint: compressed layers need a writable folder: set `TMPDIR` to one
     ");
     // A run that needs no temporary folder does not ask for one.
     push(&google, oci())
@@ -139,7 +139,7 @@ fn closed_standard_output_causes_no_panic() {
     );
     insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
     0
-     INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
+     INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`
     ");
 
     let outcome = google
@@ -149,7 +149,7 @@ fn closed_standard_output_causes_no_panic() {
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     insta::assert_snapshot!(format!("{}\n{}", outcome.code, outcome.stderr), @"
     0
-     INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
+     INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`
     ");
 
     let help = Run::command("--help").run_with(closed_pipe(), Stdio::piped());

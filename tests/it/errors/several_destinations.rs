@@ -63,7 +63,7 @@ fn other_destinations_arrive_when_one_fails() {
               caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
             hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-            hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+            hint: if the repository `containers` does not exist in `us`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
             "#);
         } else {
             insta::assert_snapshot!(outcome.error(), @r#"
@@ -72,7 +72,7 @@ fn other_destinations_arrive_when_one_fails() {
               caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
             hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-            hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+            hint: if the repository `containers` does not exist in `us`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
             "#);
         }
     }
@@ -104,14 +104,14 @@ fn all_failures_are_reported_and_worst_sets_exit_code() {
       caused by: PUT https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 503 UNAVAILABLE
       caused by: The service is currently unavailable.
 
-    hint: the trouble is the registry's: run this again in a few minutes
+    hint: the registry has a temporary problem; try again in a few minutes
 
     error: could not push to `europe-docker.pkg.dev/acme/containers/app:1`
       caused by: PUT https://europe-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission denied
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=europe --project=acme --member=serviceAccount:ci@acme.iam.gserviceaccount.com --role=roles/artifactregistry.writer`
-    hint: if there is no repository `containers` in `europe` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=europe --project=acme`
+    hint: if the repository `containers` does not exist in `europe`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=europe --project=acme`
     ");
 }
 
@@ -134,7 +134,7 @@ fn forbidden_destination_does_not_stop_the_others() {
       caused by: GET http://127.0.0.1:[PORT]/v2/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `username` and `password`, or in `docker_config`
     ");
 }
 
@@ -156,7 +156,7 @@ fn unreachable_destination_does_not_stop_the_others() {
       caused by: GET https://127.0.0.1:[PORT]/v2/
       caused by: Connection refused (os error 111)
 
-    hint: check that `127.0.0.1:[PORT]` is right and that this machine reaches it; a proxy is taken from `HTTPS_PROXY`
+    hint: check that `127.0.0.1:[PORT]` is correct and that this machine can reach it; if it needs a proxy, set `HTTPS_PROXY`
     ");
 }
 
@@ -177,7 +177,7 @@ fn key_refused_everywhere_is_reported_once() {
       caused by: POST https://oauth2.googleapis.com/token: 400 invalid_grant
       caused by: Invalid JWT Signature.
 
-    hint: this key was deleted, or is not the account's: make a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
+    hint: this key was deleted, or belongs to another account: create a new one with `gcloud iam service-accounts keys create key.json --iam-account=ci@acme.iam.gserviceaccount.com`
 
     error: could not sign in to `us.gcr.io`, for the same reason
 

@@ -129,7 +129,7 @@ fn layout_layer_unlike_its_digest_is_refused() {
     insta::assert_snapshot!(refused(&google, run, 1), @"
     error: `image.tar` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
 
-    hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+    hint: write the archive again; if it was passed between jobs as an artifact, it may have been damaged there
     ");
     assert!(google.standin.tags("gcr.io", "acme/app").is_empty());
 
@@ -143,7 +143,7 @@ fn layout_layer_unlike_its_digest_is_refused() {
     insta::assert_snapshot!(error_text(&outcome), @"
     error: `layout` is damaged: the bytes of its layer `sha256:b43a36403397ed25b79fbf8004c2f3add786868133d859a1df1ba8821b6ca2dd` hash to `sha256:1520352f77c1630971375a05e563026259081f5b5878644f4b173be8d78e72ec`
 
-    hint: write the layout again; if it was handed from job to job as an artifact, it may have been damaged on the way
+    hint: write the layout again; if it was passed between jobs as an artifact, it may have been damaged there
     ");
     assert!(registry.is_untouched());
 }
@@ -176,12 +176,12 @@ fn docker_archive_layer_unlike_its_diff_id_is_refused() {
             0 => insta::assert_snapshot!(at_google, @"
             error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
 
-            hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+            hint: write the archive again; if it was passed between jobs as an artifact, it may have been damaged there
             "),
             _ => insta::assert_snapshot!(at_google, @"
             error: `image.tar` is damaged: the bytes of its layer `sha256:621dd0cf3f59bb82b3ee9214dd4a505966f85d01dade6b03f37011cbad336b28` hash to `sha256:3a266228671082117f055934489ff2bee504ec718311716672291c443bcc2fa6`
 
-            hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+            hint: write the archive again; if it was passed between jobs as an artifact, it may have been damaged there
             "),
         }
     }
@@ -202,7 +202,7 @@ fn damaged_layer_sent_as_is_is_reported() {
     insta::assert_snapshot!(refused(&google, run, 1), @"
     error: `image.tar` is damaged: the bytes of its layer `sha256:dabe3f9a2a1433978afe46d660ebccbe47ac4529823c43b8a73b07c2adf4756d` hash to `sha256:872cf350e23afe47bcc53dffe1bc25fea1642f85f6d8a25a923baed208e88840`
 
-    hint: write the archive again; if it was handed from job to job as an artifact, it may have been damaged on the way
+    hint: write the archive again; if it was passed between jobs as an artifact, it may have been damaged there
     ");
 }
 
@@ -336,6 +336,6 @@ fn damaged_layer_of_source_registry_is_reported() {
     insta::assert_snapshot!(without_digests(&outcome.error()), @"
     error: `gcr.io/acme/app:1` is damaged: the bytes of its layer `[DIGEST]` hash to `[DIGEST]`
 
-    hint: the registry hands out other bytes than the image names, or something on the way changes them: push the image to it again, from where it was built
+    hint: the registry returns different bytes than the image names, or a proxy changes them: push the image to it again from the machine that built it
     ");
 }

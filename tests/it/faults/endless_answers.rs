@@ -153,7 +153,11 @@ fn endless_pages_are_reported() {
     });
     let outcome = list(&registry);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("has no end"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("does not end"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -279,7 +283,7 @@ fn endless_head_is_reported() {
           caused by: [METHOD] http://127.0.0.1:[PORT]/v2/app/blobs/uploads/
           caused by: message head is too large
 
-        hint: what answers at `127.0.0.1:[PORT]` is no HTTP that can be read: check the host and the port, and what stands between here and there
+        hint: `127.0.0.1:[PORT]` did not return valid HTTP: check the host and the port, and any proxy on the way
         "));
     }
 }
@@ -312,7 +316,7 @@ fn trickling_answer_is_aborted_for_any_request() {
     let drips = |head: &str| Response::Trickling(head.to_owned());
     // (what trickles, its status, the message)
     for (part, head, message) in [
-        ("/tags/list", "200 OK", "the answer is too slow"),
+        ("/tags/list", "200 OK", "the response is too slow"),
         ("/tags/list", "500 Oh", "500"),
         ("/v2/", "500 Oh", "500"),
     ] {
@@ -362,7 +366,7 @@ fn trickling_upload_and_download_are_aborted() {
         let outcome = bounded(run).set("stall_timeout", "1s").run();
         assert_eq!(outcome.code, 4, "{part}: {}", outcome.stderr);
         assert!(
-            outcome.stderr.contains("bytes came in"),
+            outcome.stderr.contains("bytes arrived in"),
             "{}",
             outcome.stderr
         );

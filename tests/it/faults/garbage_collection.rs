@@ -96,7 +96,7 @@ fn collected_reused_layer_is_recompressed() {
         );
         assert_eq!(destination_report(&outcome)["tags"][0]["moved"], true);
         assert!(
-            outcome.stderr.contains("every layer is made anew"),
+            outcome.stderr.contains("compressing every layer again"),
             "{}",
             outcome.stderr
         );

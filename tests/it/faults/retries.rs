@@ -58,7 +58,7 @@ fn too_many_requests_pauses_all_requests() {
     let outcome = push(&google, &TestImage::new("app", 2), "1")
         .set("retry_timeout", "20s")
         .succeeds();
-    let message = "the registry asks for fewer requests: nothing is sent for 1.0 s";
+    let message = "the registry limits the rate of requests; waiting 1.0 s";
     assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
 }
 
@@ -107,8 +107,8 @@ fn retry_after_beyond_the_timeout_is_not_awaited() {
       caused by: PUT https://gcr.io/v2/acme/app/manifests/1: 429 TOOMANYREQUESTS
       caused by: Quota exceeded for quota metric 'Requests per project per region' and limit 'Requests per project per region per minute per region' of service 'artifactregistry.googleapis.com' for consumer 'project_number:123456789012'.
 
-    hint: the registry asks to be left alone for 3600 s; `retry_timeout` says how long is waited
-    hint: too much was asked for in too short a time: run this again in a few minutes, with a lower `concurrency`, or with `requests_per_minute`
+    hint: the registry asks to wait 3600 s; if you want to wait that long, raise `retry_timeout`
+    hint: there were too many requests in a short time: try again in a few minutes, with a lower `concurrency`, or set `requests_per_minute`
     ");
 }
 

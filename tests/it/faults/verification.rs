@@ -162,5 +162,8 @@ fn missing_child_of_index_after_push_is_reported() {
         .set("image", "image.tar")
         .fails_with(4);
     let message = outcome.error();
-    assert!(message.contains("is not there after the push"), "{message}");
+    assert!(
+        message.contains("does not exist after the push"),
+        "{message}"
+    );
 }

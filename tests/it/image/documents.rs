@@ -42,7 +42,7 @@ fn unfitting_config_is_reported() {
     ");
     assert_snapshot!(archive("c.json", b"{\"rootfs\":{\"diff_ids\":[\"sha512:x\"]}}", &[]), @r"
     error: cannot understand `c.json` of `app.tar`
-      caused by: a digest by `sha512` is not understood, only one by `sha256`
+      caused by: the digest algorithm `sha512` is not supported, only `sha256`
     exit code 1
     ");
     assert_snapshot!(archive("c.json", b"{}", &[]), @r"
@@ -152,7 +152,7 @@ fn schema_1_and_index_of_layers_are_refused_with_advice() {
     let text = directory.error_text(directory.open(None));
     assert_snapshot!(text.replace(digest(&old).hex(), "HEX"), @r"
     error: cannot push the manifest sha256:HEX of `app`
-      caused by: it is a Docker schema 1 manifest, which Google's registries no longer take
+      caused by: it is a Docker schema 1 manifest, which Google's registries no longer accept
 
     hint: pull the image with a current Docker, or copy it with `skopeo copy --format v2s2`, and save it again
     exit code 1

@@ -209,9 +209,9 @@ fn endless_listing_is_reported() {
     insta::assert_snapshot!(run.error(), @"
     error: could not list `gcr.io/acme`
       caused by: GET https://gcr.io/v2/acme/tags/list
-      caused by: what is listed below it goes deeper than 32 levels
+      caused by: the list below it has more than 32 levels
 
-    hint: this may not be a registry that answers: check the host, and that no proxy or sign-in page answers in its place
+    hint: this may not be a registry: check the host, and check that no proxy or sign-in page answers instead
     ");
     assert!(google.standin.requests().len() < 50);
 }
@@ -353,8 +353,8 @@ fn public_image_is_listed_without_credential() {
       caused by: GET https://us-docker.pkg.dev/v2/token?scope=repository:acme/containers/app:pull: 403 DENIED
       caused by: Unauthenticated request. Unauthenticated requests do not have permission "artifactregistry.repositories.downloadArtifacts" on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
-    hint: nothing was shown to `us-docker.pkg.dev`: give `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`
-    hint: whoever that signs in needs the role: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.reader`, where ACCOUNT is that account
-    hint: if there is no repository `containers` in `us` yet, create it once: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
+    hint: no credentials were sent to `us-docker.pkg.dev`: set `credentials_json` (a service-account key), `access_token`, or `workload_identity_provider`
+    hint: grant the role to that account: `gcloud artifacts repositories add-iam-policy-binding containers --location=us --project=acme --member=serviceAccount:ACCOUNT --role=roles/artifactregistry.reader`, where ACCOUNT is its address
+    hint: if the repository `containers` does not exist in `us`, create it: `gcloud artifacts repositories create containers --repository-format=docker --location=us --project=acme`
     "#);
 }

@@ -76,7 +76,7 @@ fn image_is_named_as_for_a_push() {
     let message = list("oci-archive:app.tar").fails_with(2).error();
     insta::assert_snapshot!(message, @"
     error: an input cannot be used
-      `image`: `list` reads only registries, as in `gcr.io/acme/api`: `oci-archive:app.tar` names no registry: write it in front, as in `gcr.io/PROJECT/NAME:TAG`; a tag alone holds no `/` (GCR_PUSH_IMAGE)
+      `image`: `list` reads only registries, as in `gcr.io/acme/api`: `oci-archive:app.tar` has no registry: write the registry first, as in `gcr.io/PROJECT/NAME:TAG`; a tag cannot contain `/` (GCR_PUSH_IMAGE)
 
     hint: `gcr-push list --help` describes every variable
     ");
@@ -167,7 +167,7 @@ fn public_google_image_is_listed_without_credential() {
     assert_eq!(rows(&listed)[0][1], "latest");
     let refused = list("gcr.io/acme/app").fails_with(3).error();
     assert!(
-        refused.contains("nothing was shown to `gcr.io`"),
+        refused.contains("no credentials were sent to `gcr.io`"),
         "{refused}"
     );
 }
@@ -281,9 +281,9 @@ fn gitlab_group_is_listed_by_its_api() {
         .fails_with(3)
         .error();
     insta::assert_snapshot!(message, @"
-    error: the login for GitLab's `registry.gitlab.com/acme` is the job's own token, which lists no group
+    error: the login for GitLab's `registry.gitlab.com/acme` is the job token, which cannot list a group
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: for that registry, use a group access token or a personal access token as the password, with the role Reporter and the scopes `read_api` and `read_registry`: CI_JOB_TOKEN and deploy tokens cannot list a group
     hint: or name the image in `name`, or in `tags` with its registry, to list its tags
     ");
 }

@@ -55,9 +55,9 @@ fn tag_of_another_image_fails_before_compression() {
             .fails_with(1);
         insta::allow_duplicates!(insta::assert_snapshot!(
             outcome.error().replace(&other, "[OTHER]"), @"
-        error: `127.0.0.1:[PORT]/app:1` is there already, as [OTHER], which is another image
+        error: `127.0.0.1:[PORT]/app:1` already exists as [OTHER], which is another image
 
-        hint: `existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`
+        hint: `existing_tag: fail` does not allow this: push a new tag, or use `overwrite` or `keep`
         "));
         assert_nothing_compressed_or_sent(&outcome, &destination);
     }

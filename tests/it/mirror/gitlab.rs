@@ -133,17 +133,17 @@ fn forbidden_group_listing_names_the_needed_token() {
       caused by: GET https://gitlab.com/api/v4/groups/acme/registry/repositories: 403 insufficient_scope
       caused by: The request requires higher privileges than provided by the access token.
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: for that registry, use a group access token or a personal access token as the password, with the role Reporter and the scopes `read_api` and `read_registry`: CI_JOB_TOKEN and deploy tokens cannot list a group
     hint: or name the repositories one by one
 
-    error: the login for GitLab's `registry.gitlab.com/acme` is the job's own token, which lists no group
+    error: the login for GitLab's `registry.gitlab.com/acme` is the job token, which cannot list a group
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: for that registry, use a group access token or a personal access token as the password, with the role Reporter and the scopes `read_api` and `read_registry`: CI_JOB_TOKEN and deploy tokens cannot list a group
     hint: or name the repositories one by one
 
-    error: GitLab shows no group, project or user `registry.gitlab.com/acme-2` to this login
+    error: GitLab has no group, project or user `registry.gitlab.com/acme-2` that this login can see
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: for that registry, use a group access token or a personal access token as the password, with the role Reporter and the scopes `read_api` and `read_registry`: CI_JOB_TOKEN and deploy tokens cannot list a group
     hint: or name the repositories one by one
     ");
     let quoted = gitlab.requests();

@@ -238,7 +238,7 @@ fn registry_that_takes_one_upload_at_a_time_gets_both() {
         .succeeds();
     // Neither waits until it is given up.
     let stderr = &outcome.stderr;
-    assert!(!stderr.contains("nothing moved"), "{stderr}");
+    assert!(!stderr.contains("no data was transferred"), "{stderr}");
     for repository in ["first", "second"] {
         assert_holds(&address, repository, &layout);
     }
@@ -402,7 +402,7 @@ fn immutable_tag_is_unchanged_if_same_else_explained() {
       caused by: PUT https://gcr.io/v2/acme/app/manifests/1: 400 MANIFEST_INVALID
       caused by: cannot update tag 1. The repository has enabled tag immutability
 
-    hint: the repository lets no tag move: push under a new tag, or leave this one where it is with `existing_tag: keep`
+    hint: the repository does not allow tags to change: push a new tag, or keep this one with `existing_tag: keep`
     ");
     push(&other_name).set("existing_tag", "keep").succeeds();
 }
@@ -430,9 +430,9 @@ fn tag_of_another_digest_is_moved_kept_or_refused() {
         .replace(images::digest(&root).as_str(), "[IMAGE]");
     let error = error.replace(images::digest(&other_root).as_str(), "[OTHER]");
     insta::assert_snapshot!(error, @"
-    error: `127.0.0.1:[PORT]/app:1` is there already, as [OTHER], not [IMAGE]
+    error: `127.0.0.1:[PORT]/app:1` already exists as [OTHER], not [IMAGE]
 
-    hint: `existing_tag: fail` has it so: push under a new tag, or choose `overwrite` or `keep`
+    hint: `existing_tag: fail` does not allow this: push a new tag, or use `overwrite` or `keep`
     ");
     assert_eq!(
         of_kind(&destination.requests(), RequestKind::UploadStart).len(),

@@ -266,7 +266,7 @@ fn endless_listing_is_reported_and_bad_names_skipped() {
             .fails_with(1)
     };
     let endless = run(serde_json::json!({"child": ["a"], "manifest": {}, "tags": []}));
-    let message = "what is listed below it goes deeper than 32 levels";
+    let message = "the list below it has more than 32 levels";
     assert!(endless.error().contains(message), "{}", endless.stderr);
     let odd =
         run(serde_json::json!({"child": ["..", "/etc", "a/../b"], "manifest": {}, "tags": []}));

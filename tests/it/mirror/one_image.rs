@@ -136,9 +136,9 @@ fn unselected_platforms_are_not_requested() {
         .set("platforms", "linux/s390x, linux/arm64")
         .fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the image is not there for linux/s390x, only for linux/amd64, linux/arm64
+    error: the image does not exist for linux/s390x, only for linux/amd64, linux/arm64
 
-    hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
+    hint: set `platforms` to platforms that exist; if an archive names platforms that it does not contain, save it on the machine that built them
     ");
 }
 
@@ -159,7 +159,7 @@ fn missing_or_forbidden_source_is_reported() {
       caused by: GET http://127.0.0.1:[PORT]/v2/team/app/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `docker_config`
     ");
     let behaviour = Behaviour {
         plain_auth: PlainAuth::Bearer,
@@ -173,7 +173,7 @@ fn missing_or_forbidden_source_is_reported() {
       caused by: GET http://127.0.0.1:[PORT]/token?service=127.0.0.1:[PORT]&scope=repository:team/app:pull: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `docker_config`
     ");
 }
 
@@ -234,6 +234,6 @@ fn oci_only_registry_is_named_when_it_refuses_dockers_manifest() {
       caused by: PUT http://127.0.0.1:[PORT]/v2/app/manifests/1: 415 MANIFEST_INVALID
       caused by: manifest invalid
 
-    hint: `127.0.0.1:[PORT]` takes OCI manifests only; this image has Docker's, and a copy keeps its bytes: convert it first, or allow it there (zot: `http.compat: [docker2s2]`)
+    hint: `127.0.0.1:[PORT]` accepts only OCI manifests; this image has a Docker manifest, and a copy keeps its bytes: convert it first, or allow Docker manifests there (zot: `http.compat: [docker2s2]`)
     ");
 }

@@ -75,9 +75,9 @@ fn plain_image_of_another_platform_is_refused() {
         .set("platforms", "linux/arm64")
         .fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the image is not there for linux/arm64, only for linux/amd64
+    error: the image does not exist for linux/arm64, only for linux/amd64
 
-    hint: ask for those that are there in `platforms`; an archive may name platforms that it does not hold, and has to be saved from where they were built
+    hint: set `platforms` to platforms that exist; if an archive names platforms that it does not contain, save it on the machine that built them
     ");
     let archive = classic_archive(&[(&TestImage::on("amd64", "app", 1), &["app:1"])]);
     Run::new()

@@ -241,12 +241,12 @@ fn unreadable_images_are_rows_of_their_own() {
 
 
     `bad\u{1b}[2J\nimage`, which Pod shop/d names, is no image
-      caused by: image name `library/bad\u{1b}[2J\nimage` would be refused: registries take lower case only
+      caused by: image name `library/bad\u{1b}[2J\nimage` is not valid: registries accept only lower case
 
     hint: leave it out with `exclude`, or have the object name an image
 
     `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`, which Pod shop/e names, is no image
-      caused by: image name `library/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters
+      caused by: image name `library/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is not valid: with its host it is longer than 255 characters
 
     hint: leave it out with `exclude`, or have the object name an image
 
@@ -260,7 +260,7 @@ fn unreadable_images_are_rows_of_their_own() {
       caused by: GET http://127.0.0.1:[PORT]/v2/secret/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `docker_config`
     hint: an image that only a node has, or whose registry lets nobody in, is left out with `exclude`
     ");
 }
@@ -285,16 +285,16 @@ fn missing_verbs_are_named_and_the_rest_is_mirrored() {
         outcome.stdout
     );
     insta::assert_snapshot!(outcome.error(), @"
-    error: the cluster at https://127.0.0.1:[PORT] does not let `reader` `list` `pods`, `replicationcontrollers`, `statefulsets.apps`, `daemonsets.apps`, `jobs.batch`, `cronjobs.batch` in `shop`
+    error: the cluster at https://127.0.0.1:[PORT] does not allow `reader` to `list` `pods`, `replicationcontrollers`, `statefulsets.apps`, `daemonsets.apps`, `jobs.batch`, `cronjobs.batch` in `shop`
 
-    hint: let it `list` them, and nothing else: `kubectl create clusterrole gcr-push-images --verb=list --resource=pods,replicationcontrollers,deployments.apps,statefulsets.apps,daemonsets.apps,jobs.batch,cronjobs.batch`
-    hint: and bind that: `kubectl create rolebinding gcr-push-images --clusterrole=gcr-push-images --user='reader' --namespace=shop`
+    hint: allow it to `list` them, and nothing else: `kubectl create clusterrole gcr-push-images --verb=list --resource=pods,replicationcontrollers,deployments.apps,statefulsets.apps,daemonsets.apps,jobs.batch,cronjobs.batch`
+    hint: and bind the role: `kubectl create rolebinding gcr-push-images --clusterrole=gcr-push-images --user='reader' --namespace=shop`
     ");
     insta::assert_snapshot!(run("").error(), @"
-    error: the cluster at https://127.0.0.1:[PORT] does not let `reader` `list` `pods`, `replicationcontrollers`, `deployments.apps`, `statefulsets.apps`, `daemonsets.apps`, `jobs.batch`, `cronjobs.batch` in all namespaces
+    error: the cluster at https://127.0.0.1:[PORT] does not allow `reader` to `list` `pods`, `replicationcontrollers`, `deployments.apps`, `statefulsets.apps`, `daemonsets.apps`, `jobs.batch`, `cronjobs.batch` in all namespaces
 
-    hint: let it `list` them, and nothing else: `kubectl create clusterrole gcr-push-images --verb=list --resource=pods,replicationcontrollers,deployments.apps,statefulsets.apps,daemonsets.apps,jobs.batch,cronjobs.batch`
-    hint: and bind that: `kubectl create clusterrolebinding gcr-push-images --clusterrole=gcr-push-images --user='reader'`
+    hint: allow it to `list` them, and nothing else: `kubectl create clusterrole gcr-push-images --verb=list --resource=pods,replicationcontrollers,deployments.apps,statefulsets.apps,daemonsets.apps,jobs.batch,cronjobs.batch`
+    hint: and bind the role: `kubectl create clusterrolebinding gcr-push-images --clusterrole=gcr-push-images --user='reader'`
     ");
 }
 
@@ -346,7 +346,7 @@ fn empty_or_unreachable_cluster_is_no_success() {
       caused by: GET https://127.0.0.1:[PORT]/api/v1/pods
       caused by: Connection refused (os error 111)
 
-    hint: check that `127.0.0.1:[PORT]` can be reached from here: an API server is often open to its own network alone
+    hint: check that this machine can reach `127.0.0.1:[PORT]`: an API server is often open only to its own network
     ");
 }
 

@@ -245,9 +245,9 @@ fn secret_made_by_kubectl_is_adopted_only_on_request() {
         .put("secrets", "shop", foreign_secret, "kubectl-create");
     let outcome = apply(&google).fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the Secret `gcr-pull` in `shop` was written by `kubectl-create` (`.data..dockerconfigjson`), whose fields are not taken over unasked
+    error: the Secret `gcr-pull` in `shop` was written by `kubectl-create` (`.data..dockerconfigjson`); gcr-push does not take over its fields unless you allow it
 
-    hint: set `pull_secret_replace: true` to take its fields over, once: after that they are ours
+    hint: set `pull_secret_replace: true` to take over its fields; after that, they belong to gcr-push
     hint: or delete it first: `kubectl delete secret gcr-pull --namespace=shop`
     ");
     assert_eq!(writes(&google), Vec::<String>::new());
@@ -270,8 +270,8 @@ fn secret_of_another_type_is_replaced_only_on_request() {
     insta::assert_snapshot!(outcome.error(), @"
     error: the Secret `gcr-pull` in `shop` is of the type `Opaque`, which cannot be changed
 
-    hint: set `pull_secret_replace: true` to delete it and make it anew
-    hint: or look first: `kubectl get secret gcr-pull --namespace=shop`
+    hint: set `pull_secret_replace: true` to delete it and create it again
+    hint: or look at it first: `kubectl get secret gcr-pull --namespace=shop`
     ");
     let outcome = apply(&google).set("pull_secret_replace", "true").succeeds();
     assert!(
@@ -341,7 +341,7 @@ fn nothing_is_deleted_unless_it_can_be_recreated() {
       caused by: POST https://127.0.0.1:[PORT]/apis/authorization.k8s.io/v1/selfsubjectaccessreviews: 403 Forbidden
       caused by: `create` of `secrets` is not allowed
 
-    hint: it may not `create` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
+    hint: it is not allowed to `create` `secrets`: create a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --user=USER --namespace=shop`
     ");
     let after = google.standin.cluster().get("secrets", "shop", "gcr-pull");

@@ -120,8 +120,7 @@ fn failure_of_a_plugin_with_an_expired_token_is_reported() {
          printf 'status: {{token: TOKEN, expirationTimestamp: \"2020-01-01T00:00:00Z\"}}\\n'"
     );
     let outcome = program(run, "kube/plugin", &script).fails_with(3);
-    let told =
-        "/plugin`, with which the kubeconfig signs in, failed: exit status: 7: please log in";
+    let told = "/plugin` failed: exit status: 7: please log in";
     assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
 }
@@ -168,13 +167,13 @@ fn token_that_no_header_can_hold_is_reported() {
     let server = format!("https://{}", google.standin.tls_address());
     let config = with(&google.standin, &server, r#"{token: "TOK\nEN"}"#);
     let outcome = apply(&google).set("kubeconfig", config).fails_with(2);
-    let told = "its user's login has characters that no HTTP header may have";
+    let told = "the login of its user has characters that an HTTP header cannot contain";
     assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("TOK"), "{}", outcome.stderr);
     let exec = r#"{exec: {command: echo, args: ['{"status": {"token": "TOK\nEN"}}']}}"#;
     let config = with(&google.standin, &server, exec);
     let outcome = apply(&google).set("kubeconfig", config).fails_with(3);
-    let told = "`echo`, with which the kubeconfig signs in, failed: an unusable token";
+    let told = "the kubeconfig's login program `echo` failed: it printed an unusable token";
     assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("TOK"), "{}", outcome.stderr);
 }
@@ -220,21 +219,21 @@ fn invalid_plugin_output_is_reported() {
     let google = start();
     let server = format!("https://{}", google.standin.tls_address());
     for (prints, message) in [
-        ("", "an answer that is no ExecCredential"),
-        ("TOKEN", "an answer that is no ExecCredential"),
+        ("", "it did not print an ExecCredential"),
+        ("TOKEN", "it did not print an ExecCredential"),
         (
             r#"{"status": {}}"#,
-            "an ExecCredential with no token and no certificate",
+            "it printed an ExecCredential without a token or a certificate",
         ),
         (
             r#"{"status": {"token": "TOKEN", "expirationTimestamp": "soon"}}"#,
-            "an `expirationTimestamp` that is no time of RFC 3339",
+            "its `expirationTimestamp` is not an RFC 3339 time",
         ),
     ] {
         let exec = format!("{{exec: {{command: echo, args: ['{prints}']}}}}");
         let config = with(&google.standin, &server, &exec);
         let outcome = apply(&google).set("kubeconfig", config).fails_with(3);
-        let expected = format!("`echo`, with which the kubeconfig signs in, failed: {message}");
+        let expected = format!("the kubeconfig's login program `echo` failed: {message}");
         assert!(outcome.stderr.contains(&expected), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
     }
@@ -323,7 +322,7 @@ fn client_certificate_is_presented_on_request() {
     assert!(
         outcome
             .stderr
-            .contains("the answer is not one of Kubernetes"),
+            .contains("the response is not from Kubernetes"),
         "{}",
         outcome.stderr
     );
@@ -340,7 +339,7 @@ fn client_certificate_is_presented_on_request() {
     assert!(
         outcome
             .stderr
-            .contains("its user has a client key and no certificate"),
+            .contains("its user has a client key, but no certificate"),
         "{}",
         outcome.stderr
     );
@@ -356,9 +355,9 @@ fn removed_auth_provider_is_reported() {
     let config = with(&google.standin, &server, user);
     let outcome = apply(&google).set("kubeconfig", config).fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the kubeconfig signs in with the auth provider `gcp`, which Kubernetes has given up
+    error: the kubeconfig uses the auth provider `gcp`, which Kubernetes no longer supports
 
-    hint: give a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` makes one
+    hint: use a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` creates one
     ");
 }
 
@@ -413,7 +412,7 @@ fn untrusted_cluster_certificate_is_refused() {
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull
       caused by: invalid peer certificate: BadSignature
 
-    hint: give the cluster's own certificate authority in the kubeconfig (`certificate-authority-data`), or in `ca_certificates`
+    hint: put the cluster's certificate authority in the kubeconfig (`certificate-authority-data`), or in `ca_certificates`
     ");
 }
 

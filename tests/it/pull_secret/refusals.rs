@@ -55,14 +55,14 @@ fn missing_verb_is_reported_with_its_role() {
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull: 403 Forbidden
       caused by: secrets "gcr-pull" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "secrets" in API group "" in the namespace "shop"
 
-    hint: it may not `get` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
+    hint: it is not allowed to `get` `secrets`: create a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --serviceaccount=ci:deployer --namespace=shop`
 
     error: could not read the service account `default` in `shop`
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/serviceaccounts/default: 403 Forbidden
       caused by: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot get resource "serviceaccounts" in API group "" in the namespace "shop"
 
-    hint: it may not `get` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=shop`
+    hint: it is not allowed to `get` `serviceaccounts`: create a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=shop`
     "#);
     // Read permission in one namespace does not cover another.
@@ -82,7 +82,7 @@ fn missing_verb_is_reported_with_its_role() {
       caused by: PATCH https://127.0.0.1:[PORT]/api/v1/namespaces/staging/serviceaccounts/default: 403 Forbidden
       caused by: serviceaccounts "default" is forbidden: User "system:serviceaccount:ci:deployer" cannot patch resource "serviceaccounts" in API group "" in the namespace "staging"
 
-    hint: it may not `patch` `serviceaccounts`; let it with a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=staging`
+    hint: it is not allowed to `patch` `serviceaccounts`: create a Role that allows `get,patch`: `kubectl create role gcr-push-serviceaccounts --verb=get,patch --resource=serviceaccounts --namespace=staging`
     hint: and bind it: `kubectl create rolebinding gcr-push-serviceaccounts --role=gcr-push-serviceaccounts --serviceaccount=ci:deployer --namespace=staging`
     "#);
 }
@@ -103,7 +103,7 @@ fn hint_names_the_verb_that_the_cluster_refuses() {
       caused by: PATCH https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull: 403 Forbidden
       caused by: secrets "gcr-pull" is forbidden: User "jane" cannot create resource "secrets" in API group "" in the namespace "shop"
 
-    hint: it may not `create` `secrets`; let it with a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
+    hint: it is not allowed to `create` `secrets`: create a Role that allows `get,create,patch`: `kubectl create role gcr-push-secrets --verb=get,create,patch --resource=secrets --namespace=shop`
     hint: and bind it: `kubectl create rolebinding gcr-push-secrets --role=gcr-push-secrets --user='jane' --namespace=shop`
     "#);
 }
@@ -127,7 +127,7 @@ fn forbidden_namespace_is_reported_with_its_cluster_role() {
       caused by: POST https://127.0.0.1:[PORT]/api/v1/namespaces: 403 Forbidden
       caused by: namespaces is forbidden: User "jane" cannot create resource "namespaces" in API group "" at the cluster scope
 
-    hint: it may not `create` `namespaces`; let it with a ClusterRole that allows `create`: `kubectl create clusterrole gcr-push-namespaces --verb=create --resource=namespaces`
+    hint: it is not allowed to `create` `namespaces`: create a ClusterRole that allows `create`: `kubectl create clusterrole gcr-push-namespaces --verb=create --resource=namespaces`
     hint: and bind it: `kubectl create clusterrolebinding gcr-push-namespaces --clusterrole=gcr-push-namespaces --user='jane'`
     "#);
 }
@@ -144,7 +144,7 @@ fn all_missing_permissions_are_reported_at_once() {
     insta::assert_snapshot!(refused(&google, &outcome), @r#"
     error: there is no service account `robot` in the namespace `shop`
 
-    hint: create it with `kubectl create serviceaccount robot --namespace=shop`, or name another in `pull_secret_service_accounts`
+    hint: create it with `kubectl create serviceaccount robot --namespace=shop`, or set another in `pull_secret_service_accounts`
 
     error: there is no namespace `nowhere` in the cluster
 
@@ -154,11 +154,11 @@ fn all_missing_permissions_are_reported_at_once() {
       caused by: PATCH https://127.0.0.1:[PORT]/api/v1/namespaces/staging/secrets/gcr-pull: 403 Forbidden
       caused by: secrets "gcr-pull" is forbidden: unable to create new content in namespace staging because it is being terminated
 
-    hint: wait until the namespace is gone, and create it again
+    hint: wait until the namespace is deleted, and create it again
 
     error: there is no service account `robot` in the namespace `staging`
 
-    hint: create it with `kubectl create serviceaccount robot --namespace=staging`, or name another in `pull_secret_service_accounts`
+    hint: create it with `kubectl create serviceaccount robot --namespace=staging`, or set another in `pull_secret_service_accounts`
     "#);
 }
 
@@ -173,13 +173,13 @@ fn secrets_written_before_a_failure_are_listed() {
         .fault(Fault::once(RequestKind::Kubernetes, broken).after(9));
     let outcome = apply(&google, &config).fails_with(4);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the pull secret is applied in part only
+    error: the pull secret is only partly applied
       caused by: could not read the service account `default` in `shop`
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/serviceaccounts/default: 500 UNKNOWN
       caused by: Internal error encountered.
 
-    hint: written before it failed: created the Secret `gcr-pull` in `shop`
-    hint: the trouble is the cluster's: run this again in a few minutes
+    hint: changed before the failure: created the Secret `gcr-pull` in `shop`
+    hint: the cluster has a temporary problem; try again in a few minutes
     ");
     // The next run completes it.
     let outcome = apply(&google, &config).succeeds();
@@ -200,7 +200,7 @@ fn unreachable_cluster_is_reported_by_address() {
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull
       caused by: Connection refused (os error 111)
 
-    hint: check that `127.0.0.1:[PORT]` can be reached from here: an API server is often open to its own network alone
+    hint: check that this machine can reach `127.0.0.1:[PORT]`: an API server is often open only to its own network
     ");
 }
 
@@ -215,7 +215,7 @@ fn rejected_cluster_login_is_reported_once() {
     error: could not read the Secret `gcr-pull` in `shop`
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull: 401 Unauthorized
 
-    hint: the cluster does not take the kubeconfig's login: its token or certificate may have run out
+    hint: the cluster does not accept the kubeconfig's login: its token or certificate may have expired
     ");
 }
 
@@ -235,9 +235,9 @@ fn answer_of_a_non_cluster_is_not_shown() {
     insta::assert_snapshot!(outcome.error(), @"
     error: could not read the Secret `gcr-pull` in `shop`
       caused by: GET https://127.0.0.1:[PORT]/api/v1/namespaces/shop/secrets/gcr-pull
-      caused by: the answer is not one of Kubernetes
+      caused by: the response is not from Kubernetes
 
-    hint: check that `127.0.0.1:[PORT]` is an API server of Kubernetes, and that no sign-in page answers in its place
+    hint: check that `127.0.0.1:[PORT]` is a Kubernetes API server, and that no sign-in page answers instead
     ");
     assert!(
         !outcome.stderr.contains("dockerconfigjson\\\""),
@@ -259,10 +259,10 @@ fn missing_plugin_is_reported_with_an_alternative() {
     let config = with(&google.standin, &server, exec);
     let outcome = apply(&google, &config).fails_with(2);
     insta::assert_snapshot!(refused(&google, &outcome), @"
-    error: the kubeconfig signs in with the program `gke-gcloud-auth-plugin-nowhere`, which cannot be run here
+    error: the kubeconfig's login program `gke-gcloud-auth-plugin-nowhere` cannot run here
       caused by: No such file or directory (os error 2)
 
-    hint: give a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` makes one
+    hint: use a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` creates one
     ");
 }
 
@@ -274,9 +274,9 @@ fn failed_plugin_is_quoted_by_stderr_only() {
     let config = with(&google.standin, &server, exec);
     let outcome = apply(&google, &config).fails_with(3);
     insta::assert_snapshot!(refused(&google, &outcome), @"
-    error: `sh`, with which the kubeconfig signs in, failed: exit status: 7: please log in
+    error: the kubeconfig's login program `sh` failed: exit status: 7: please log in
 
-    hint: give a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` makes one
+    hint: use a kubeconfig that needs no program, with the token of a service account: `kubectl create token NAME --namespace=NAMESPACE` creates one
     ");
     assert!(!outcome.stderr.contains("TOKEN"), "{}", outcome.stderr);
 }
@@ -333,6 +333,6 @@ fn webhook_refusal_is_no_missing_role_and_hides_quotes() {
     assert!(message.contains("***"), "{message}");
     let (_, hints) = message.split_once("\n\n").unwrap();
     insta::assert_snapshot!(hints, @"
-    hint: the cluster's admission control `q` refuses it, whatever roles there are: change what it asks for, or have who runs the cluster allow it
+    hint: the cluster's admission control `q` refuses it, and a role does not change this: do what its message requires, or ask the cluster's administrator to allow it
     ");
 }

@@ -36,7 +36,7 @@ fn concurrent_bindings_are_kept() {
     cloud.standin.interfere(3);
     let outcome = cloud.apply().succeeds();
     assert!(
-        outcome.stderr.contains("somebody else changed the policy"),
+        outcome.stderr.contains("changed in the meantime"),
         "{}",
         outcome.stderr
     );

@@ -298,7 +298,7 @@ fn forge_rate_limit_does_not_mean_private_repository() {
       caused by: GET https://gitlab.com/api/v4/projects/acme%2Fapi: 429 Too Many Requests
       caused by: Retry later
 
-    hint: run this again in a few minutes
+    hint: try again in a few minutes
     hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.com/acme/api#NAMESPACE_ID/PROJECT_ID`
     hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
     ");
@@ -307,9 +307,9 @@ fn forge_rate_limit_does_not_mean_private_repository() {
     insta::assert_snapshot!(refused.error(), @r#"
     error: could not learn the numbers of `github.com/acme/api`
       caused by: GET https://api.github.com/repos/acme/api: 502 Bad Gateway
-      caused by: the answer is a web page
+      caused by: the response is a web page
 
-    hint: the trouble is theirs: run this again in a few minutes
+    hint: the trouble is theirs: try again in a few minutes
     hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
     hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
     "#);

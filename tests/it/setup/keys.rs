@@ -98,7 +98,7 @@ fn forbidden_keys_are_reported_and_leave_no_file() {
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
       caused by: Key creation is not allowed on this service account.
 
-    hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+    hint: the organisation's policy `constraints/iam.disableServiceAccountKeyCreation` forbids it: ask the administrator of the policies to exempt the project
     ");
     assert!(!outcome.directory.path().join("puller.json").exists());
 }
@@ -123,7 +123,7 @@ fn managed_key_policy_is_not_mistaken_for_key_limit() {
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
       caused by: Operation denied by org policy: ["constraints/iam.managed.disableServiceAccountKeyCreation": "This constraint, when enforced, blocks service account key creation."].
 
-    hint: the organisation's policy `constraints/iam.managed.disableServiceAccountKeyCreation` forbids it: who administers the organisation's policies can exempt the project
+    hint: the organisation's policy `constraints/iam.managed.disableServiceAccountKeyCreation` forbids it: ask the administrator of the policies to exempt the project
     "#);
 }
 

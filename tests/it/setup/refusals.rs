@@ -26,7 +26,7 @@ fn invalid_names_are_reported_before_any_request() {
     insta::assert_snapshot!(error_text(run, 2), @"
     error: eight inputs cannot be used
       `registry`: `registry.example.com` is not Google's, so there is nothing to set up (GCR_PUSH_REGISTRY)
-      `repository`: repository `Containers` is not valid: registries take lower case only (GCR_PUSH_REPOSITORY)
+      `repository`: repository `Containers` is not valid: registries accept only lower case (GCR_PUSH_REPOSITORY)
       `setup_remove`: `setup_apply` is `true` too: keep one (GCR_PUSH_SETUP_REMOVE)
       `setup_github`: `acme` is not a GitHub repository: expected `OWNER/REPO`, or with its numeric ids `OWNER/REPO#OWNER_ID/REPO_ID` (GCR_PUSH_SETUP_GITHUB)
       `setup_gitlab`: `gitlab.com/acme/api` is not a GitLab project: expected `https://HOST/GROUP/PROJECT`, or with its numeric ids `https://HOST/GROUP/PROJECT#NAMESPACE_ID/PROJECT_ID` (GCR_PUSH_SETUP_GITLAB)
@@ -83,7 +83,7 @@ fn missing_credential_is_reported_with_the_usual_one() {
     insta::assert_snapshot!(message, @"
     error: there is no token for Google's APIs
 
-    hint: give `access_token`, as `gcloud auth print-access-token` prints it, or `credentials_json` (a service-account key)
+    hint: set `access_token` (from `gcloud auth print-access-token`), or `credentials_json` (a service-account key)
     ");
 }
 
@@ -96,7 +96,7 @@ fn invalid_token_is_reported() {
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 401 UNAUTHENTICATED
       caused by: Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.
 
-    hint: the token is not valid, or no longer: `gcloud auth print-access-token` gives one that lives an hour
+    hint: the token is invalid or has expired: `gcloud auth print-access-token` prints one that is valid for an hour
     ");
 }
 
@@ -134,7 +134,7 @@ fn project_without_billing_is_reported_with_the_fix() {
       caused by: POST https://serviceusage.googleapis.com/v1/projects/acme/services:batchEnable: 400 FAILED_PRECONDITION
       caused by: Billing account for project '42' is not found. Billing must be enabled for activation of service(s) 'artifactregistry.googleapis.com' to proceed.\nHelp Token: AXAmt_standin
 
-    hint: the project has no billing account: `gcloud billing projects link 42 --billing-account=ACCOUNT` gives it one, and `gcloud billing accounts list` shows which there are
+    hint: the project has no billing account: link one with `gcloud billing projects link 42 --billing-account=ACCOUNT`; `gcloud billing accounts list` lists the accounts
     "#);
 }
 
@@ -189,7 +189,7 @@ fn service_usage_api_may_be_disabled() {
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Service Usage API has not been used in project 42 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/serviceusage.googleapis.com/overview?project=42 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
-    hint: enable the API: `gcloud services enable serviceusage.googleapis.com --project=42`; where it was enabled just now, it takes a few minutes to be known everywhere
+    hint: enable the API: `gcloud services enable serviceusage.googleapis.com --project=42`; if you just enabled it, wait a few minutes
     ");
 }
 
@@ -244,7 +244,7 @@ fn organisation_policies_are_named() {
               caused by: POST https://iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github/providers: 400 FAILED_PRECONDITION
               caused by: Org Policy violated for value: 'https://token.actions.githubusercontent.com'.
 
-            hint: the organisation's policy `constraints/iam.workloadIdentityPoolProviders` forbids it: who administers the organisation's policies can exempt the project
+            hint: the organisation's policy `constraints/iam.workloadIdentityPoolProviders` forbids it: ask the administrator of the policies to exempt the project
             ");
         }
     }
@@ -261,7 +261,7 @@ fn permanent_limit_is_reported_at_once() {
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts: 429 RESOURCE_EXHAUSTED
       caused by: Maximum number of service accounts on project reached.
 
-    hint: delete what nobody uses, or have the limit raised: https://console.cloud.google.com/iam-admin/quotas
+    hint: delete what is not used, or request a higher limit: https://console.cloud.google.com/iam-admin/quotas
     ");
 }
 
@@ -349,9 +349,9 @@ fn answer_that_is_not_from_google_is_reported() {
     insta::assert_snapshot!(error_text(cloud.setup(), 1), @"
     error: could not look at the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet
-      caused by: the answer is no JSON
+      caused by: the response is not JSON
 
-    hint: check that no proxy or sign-in page answers in Google's place
+    hint: check that no proxy or sign-in page answers instead of Google
     ");
 }
 
@@ -385,7 +385,7 @@ fn service_controls_refusal_is_not_waited_for() {
       caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
       caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1_x.
 
-    hint: the organisation's VPC Service Controls do not allow this from here: who administers them finds the request by `Ab-1_x` and can allow it with an ingress rule or an access level
+    hint: the organisation's VPC Service Controls do not allow this from here: ask their administrator to find the request `Ab-1_x` and to allow it with an ingress rule or an access level
     ");
     let requests = cloud.standin.requests();
     let account_requests = requests.iter().filter(|one| one.path.ends_with(PUSHER));
