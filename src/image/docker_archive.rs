@@ -313,8 +313,7 @@ fn open_uncompressed(
     let is_misnamed = stated_digest(&entry.config).is_some_and(|stated| stated != actual);
     let notes = is_misnamed.then(|| {
         format!(
-            "the config {} of {} has another digest than its name says, {actual}: that is the \
-             image that is pushed",
+            "the config {} of {} has a different digest than its name; pushing the image {actual}",
             quoted(&entry.config),
             documents.what()
         )

@@ -131,23 +131,25 @@ impl FileKind {
 
     pub(super) fn advice(self) -> &'static str {
         match self {
-            Self::Empty => "the command that writes it wrote nothing: its own output may say why",
+            Self::Empty => "the command that writes it wrote nothing: check its output",
             Self::BuildInput => {
-                "build it first, then name what `docker save`, `buildah push oci-archive:…` or \
-                 `docker buildx build --output type=oci,dest=…` wrote"
+                "build it first, then use the file that `docker save`, `buildah push \
+                 oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote"
             }
-            Self::WebPage => "the download may have met a sign-in form: download again",
+            Self::WebPage => "the download may be a sign-in page: download it again",
             Self::GitLfsPointer => "fetch the file: `git lfs pull`, or `lfs: true` in the checkout",
             Self::FileSystem => {
-                "`docker export` writes the files of a container; `docker save` writes an image"
+                "use `docker save`, which writes an image; `docker export` writes the files of a \
+                 container"
             }
             Self::ImageInFolder => {
-                "pack what is in the folder, not the folder: `tar -C FOLDER -cf image.tar .`"
+                "pack the content of the folder, not the folder: `tar -C FOLDER -cf image.tar .`"
             }
             Self::OtherTar | Self::Other => {
-                "name what `docker save` wrote, an OCI archive, or a directory with an OCI layout"
+                "use the file that `docker save` wrote, an OCI archive, or a directory with an OCI \
+                 layout"
             }
-            Self::Terminal => "give it an archive: `docker save app | gcr-push`",
+            Self::Terminal => "pipe an archive into it: `docker save app | gcr-push`",
         }
     }
 }
@@ -158,13 +160,13 @@ impl fmt::Display for FileKind {
             Self::Empty => "is empty",
             Self::BuildInput => "is the input of a build",
             Self::WebPage => "is a web page",
-            Self::GitLfsPointer => "is a Git LFS pointer, not the file that it stands for",
+            Self::GitLfsPointer => "is a Git LFS pointer, not the file itself",
             Self::FileSystem => "is a tar file of a file system",
             Self::ImageInFolder => "is a tar file that has the image in a folder",
             Self::OtherTar => {
                 "is a tar file with neither `manifest.json` nor `oci-layout` at its top"
             }
-            Self::Other => "is no tar file, or is compressed more than once",
+            Self::Other => "is not a tar file, or is compressed more than once",
             Self::Terminal => "is a terminal",
         })
     }

@@ -262,7 +262,7 @@ fn advice_for_directory(path: &Path) -> String {
     let has = |name: &str| path.join(name).exists();
     if has("manifest.json") && has("version") {
         // containers-transports(5), `dir:`
-        "it is in skopeo's `dir:` format; `skopeo copy dir:… oci:…` makes a layout of it".to_owned()
+        "it is in skopeo's `dir:` format; convert it with `skopeo copy dir:… oci:…`".to_owned()
     } else if has("manifest.json") {
         format!(
             "it is an unpacked Docker archive; pack it again: `tar -C {} -cf image.tar .`",
@@ -271,7 +271,7 @@ fn advice_for_directory(path: &Path) -> String {
     } else if has("Dockerfile") || has("Containerfile") {
         FileKind::BuildInput.advice().to_owned()
     } else {
-        "name the directory that holds `oci-layout` and `index.json`".to_owned()
+        "use the directory that contains `oci-layout` and `index.json`".to_owned()
     }
 }
 

@@ -176,7 +176,8 @@ async fn collect_referrers(
     while let Some((of, tag, digest, tree)) = reading.try_next().await? {
         let Some(tree) = tree.filter(|tree| tree.missing.is_empty()) else {
             referrers.notes.push(format!(
-                "{digest}, which refers to {of}, is not there as a whole or is no manifest that can be pushed, and is left out"
+                "{digest}, which refers to {of}, is incomplete or is not a manifest that can be \
+                 pushed; skipping it"
             ));
             continue;
         };

@@ -175,6 +175,7 @@ mod tests {
         )
         .unwrap_err();
         insta::assert_snapshot!(error, @"cannot copy `app.tar` to `/spool`, after 262160 bytes");
-        insta::assert_snapshot!(error.hints().join("\n"), @"set `TMPDIR` to a directory on a disk with more room; an archive file that is not compressed is read in place, and needs none");
+        insta::assert_snapshot!(error.hints().join("\n"), @"set `TMPDIR` to a directory on a disk \
+            with more space; an uncompressed archive file needs no space");
     }
 }

@@ -189,8 +189,8 @@ fn missing_engine_error_says_where_it_was_expected() {
     error: no Docker engine answers at `unix:///nowhere/docker.sock`
       caused by: No such file or directory (os error 2)
 
-    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
-    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
+    hint: if it uses another address, set `DOCKER_HOST`: `docker context inspect` prints the address
+    hint: you do not need an engine here: run `docker save --output image.tar NAME` where the image is, and use `docker-archive:image.tar`
     ");
     let outcome = failed(run("tcp://127.0.0.1:1"), 4);
     assert_snapshot!(outcome.error(), @r"
@@ -198,7 +198,7 @@ fn missing_engine_error_says_where_it_was_expected() {
       caused by: Connection refused (os error 111)
 
     hint: if the engine is still starting, try again
-    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
+    hint: if it uses another address, set `DOCKER_HOST`: `docker context inspect` prints the address
     ");
 }
 
@@ -213,10 +213,10 @@ fn path_that_is_no_socket_is_reported() {
     });
     assert_snapshot!(of_file, @"
     error: no Docker engine answers at `unix://PATH`
-      caused by: what is there is no socket
+      caused by: it is not a socket
 
-    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
-    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
+    hint: if it uses another address, set `DOCKER_HOST`: `docker context inspect` prints the address
+    hint: you do not need an engine here: run `docker save --output image.tar NAME` where the image is, and use `docker-archive:image.tar`
     ");
     assert_eq!(of_folder, of_file);
 }
@@ -236,8 +236,8 @@ fn forbidden_socket_error_says_who_may_open_it() {
     error: no Docker engine answers at `unix://[ENGINE]/docker.sock`
       caused by: Permission denied (os error 13)
 
-    hint: run as root, or as a member of the group that the socket belongs to
-    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
+    hint: run as root, or as a member of the group that owns the socket
+    hint: you do not need an engine here: run `docker save --output image.tar NAME` where the image is, and use `docker-archive:image.tar`
     ");
 }
 
@@ -246,10 +246,10 @@ fn what_is_no_usable_engine_is_reported() {
     let engine = FakeEngine::faulty(EngineFault::TellsNoVersion);
     assert_snapshot!(error_of(&engine, 2), @"
     error: no Docker engine answers at `unix://[ENGINE]/docker.sock`
-      caused by: what answers tells no version of its API
+      caused by: the response does not contain an API version
 
-    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
-    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
+    hint: if it uses another address, set `DOCKER_HOST`: `docker context inspect` prints the address
+    hint: you do not need an engine here: run `docker save --output image.tar NAME` where the image is, and use `docker-archive:image.tar`
     ");
     let engine = FakeEngine::faulty(EngineFault::Refuses(
         "/_ping",
@@ -260,16 +260,16 @@ fn what_is_no_usable_engine_is_reported() {
     error: the Docker engine at `unix://[ENGINE]/docker.sock` refused `GET /_ping`: 400 Bad Request
       caused by: Client sent an HTTP request to an HTTPS server.
 
-    hint: it wants TLS, which is not spoken to engines
-    hint: no engine is needed here: where the image is, `docker save --output image.tar NAME` writes it to a file, and `docker-archive:image.tar` reads it
+    hint: it requires TLS, which gcr-push does not use for engines
+    hint: you do not need an engine here: run `docker save --output image.tar NAME` where the image is, and use `docker-archive:image.tar`
     ");
     let engine = FakeEngine::faulty(EngineFault::IsSilent);
     assert_snapshot!(error_of(&engine, 4), @"
     error: no Docker engine answers at `unix://[ENGINE]/docker.sock`
-      caused by: nothing came for 1 s
+      caused by: no data arrived for 1 s
 
     hint: if the engine is still starting, try again
-    hint: if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where
+    hint: if it uses another address, set `DOCKER_HOST`: `docker context inspect` prints the address
     ");
 }
 
@@ -293,7 +293,7 @@ fn missing_image_error_lists_similar_images() {
     assert_snapshot!(error_of(&engine, 2), @r"
     error: the Docker engine at `unix://[ENGINE]/docker.sock` has no image `app:1`
 
-    hint: build or pull it with this engine first; a builder of its own, as buildx makes them, hands the image over only with `--load` (`load: true`)
+    hint: build or pull it with this engine first; a builder of buildx loads the image into the engine only with `--load` (`load: true`)
     ");
 }
 
@@ -333,17 +333,17 @@ fn engine_messages_are_shown_and_sanitized() {
 fn broken_or_stalled_export_is_reported() {
     let engine = FakeEngine::faulty(EngineFault::Cuts(20_000));
     assert_snapshot!(error_of(&engine, 4), @r"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20000 bytes
+    error: the Docker engine at `unix://[ENGINE]/docker.sock` stopped the export of `app:1` after 20000 bytes
       caused by: unexpected EOF during chunk size line
 
-    hint: the engine's own log may tell why: it may have been stopped, or its disk be full
+    hint: check the engine's log: it may have been stopped, or its disk may be full
     ");
     let engine = FakeEngine::faulty(EngineFault::Stalls(20_000));
     assert_snapshot!(error_of(&engine, 4), @r"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20000 bytes
-      caused by: nothing came for 1 s
+    error: the Docker engine at `unix://[ENGINE]/docker.sock` stopped the export of `app:1` after 20000 bytes
+      caused by: no data arrived for 1 s
 
-    hint: the engine's own log may tell why: it may have been stopped, or its disk be full
+    hint: check the engine's log: it may have been stopped, or its disk may be full
     ");
 }
 
@@ -355,10 +355,10 @@ fn engine_error_after_half_an_export_is_reported() {
         error_of(&engine, 4)
     });
     assert_snapshot!(half, @"
-    error: the Docker engine at `unix://[ENGINE]/docker.sock` broke off the export of `app:1` after 20127 bytes
+    error: the Docker engine at `unix://[ENGINE]/docker.sock` stopped the export of `app:1` after 20127 bytes
       caused by: open /var/lib/docker/x: input/output error
 
-    hint: the engine's own log may tell why: it may have been stopped, or its disk be full
+    hint: check the engine's log: it may have been stopped, or its disk may be full
     ");
     let cause = format!("caused by: {MESSAGE}\n");
     assert!(nothing.contains(&cause), "{nothing}");
@@ -372,7 +372,7 @@ fn full_disk_during_export_is_reported() {
     error: cannot copy `docker-daemon:app:1` to `[FOLDER]/spool`, after 8050 bytes
       caused by: File too large (os error 27)
 
-    hint: set `TMPDIR` to a directory on a disk with more room; an archive file that is not compressed is read in place, and needs none
+    hint: set `TMPDIR` to a directory on a disk with more space; an uncompressed archive file needs no space
     ");
 }
 

@@ -94,7 +94,10 @@ fn config_unlike_its_file_name_arrives_with_a_note() {
     let pushed = push(&registry, run, "image.tar").succeeds();
     let [note] = notes(&pushed).try_into().unwrap();
     assert!(
-        note.contains(&format!("than its name says, {}", test_image.id())),
+        note.contains(&format!(
+            "than its name; pushing the image {}",
+            test_image.id()
+        )),
         "{note}"
     );
     let run = Run::new().file("image.tar", classic_archive(&[(&test_image, &["app:1"])]));

@@ -87,7 +87,7 @@ fn piped_oci_archive_keeps_its_digest() {
         .set("tags", &name)
         .fails_with(2);
     assert_snapshot!(ambiguous.error(), @r"
-    error: standard input holds 2 images, and `image` does not say which
+    error: standard input contains 2 images, and `image` does not say which
 
     hint: write `oci-archive:-:REF`, where REF is one of `1` (linux/amd64), `2` (linux/amd64)
     ");
@@ -100,9 +100,9 @@ fn empty_pipe_error_blames_the_program_before_it() {
         .set("tags", "127.0.0.1:1/app:1")
         .fails_with(2);
     assert_snapshot!(outcome.error(), @"
-    error: standard input is no image archive: it is empty
+    error: standard input is not an image archive: it is empty
 
-    hint: the command that writes it wrote nothing: its own output may say why
+    hint: the command that writes it wrote nothing: check its output
     ");
 }
 
@@ -141,7 +141,7 @@ fn full_disk_is_reported_with_the_fix() {
     error: cannot copy standard input to `[FOLDER]/spool`, after [BYTES] bytes
       caused by: File too large (os error 27)
 
-    hint: set `TMPDIR` to a directory on a disk with more room; an archive file that is not compressed is read in place, and needs none
+    hint: set `TMPDIR` to a directory on a disk with more space; an uncompressed archive file needs no space
     ");
     assert_is_empty(&outcome.directory.path().join("spool"));
 }

@@ -182,7 +182,9 @@ fn manifest_near_the_size_limit_arrives() {
         })
     };
     assert_arrives(&of(limit - 1000));
-    insta::assert_snapshot!(error_of(&of(limit)), @"error: `blobs/sha256/efecafeea7725e72be7e6ad80634175fa59470ff4c221685bc92aed5a914a0d2` of `image.tar` has 4194579 bytes, more than the 4194304 that are read");
+    insta::assert_snapshot!(error_of(&of(limit)), @"error: \
+        `blobs/sha256/efecafeea7725e72be7e6ad80634175fa59470ff4c221685bc92aed5a914a0d2` of \
+        `image.tar` has 4194579 bytes, more than the limit of 4194304");
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn deeply_nested_json_is_refused() {
     let deep = |text: &str| format!("{}{text}{}", "[".repeat(100_000), "]".repeat(100_000));
     let manifest = TarFile::new().file("manifest.json", deep("").as_bytes());
     insta::assert_snapshot!(error_of(&manifest.finish()), @"
-    error: cannot understand `manifest.json` of `image.tar`
+    error: could not parse `manifest.json` of `image.tar`
       caused by: recursion limit exceeded at line 1 column 128
     ");
     let tar = TarFile::new()
@@ -219,7 +221,7 @@ fn deeply_nested_json_is_refused() {
             format!(r#"{{"manifests":{}}}"#, deep("")).as_bytes(),
         );
     insta::assert_snapshot!(error_of(&tar.finish()), @"
-    error: cannot understand `index.json` of `image.tar`
+    error: could not parse `index.json` of `image.tar`
       caused by: recursion limit exceeded at line 1 column 140
     ");
 }
@@ -279,7 +281,7 @@ fn layer_with_wrong_size_is_refused() {
     insta::assert_snapshot!(error_of(&image), @"
     error: `blobs/sha256/15a9f7ac8718f9fa1e41e13c8e1df669bca0dd831cf35e5767594dcd02e31fb3` of `image.tar` is damaged: it has 28 bytes and should have 1000000000000
 
-    hint: make the archive again, or fetch it again: its bytes were changed
+    hint: create the archive again, or download it again: its bytes were changed
     ");
     let image = layout(|layout| {
         let config = layout.blob("application/vnd.oci.image.config.v1+json", b"{}".to_vec());

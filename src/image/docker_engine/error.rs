@@ -45,7 +45,7 @@ pub enum EngineError {
     },
     /// The export ended early, perhaps with an error message of the engine.
     #[error(
-        "the Docker engine at `{engine}` broke off the export of `{reference}` after {received} bytes"
+        "the Docker engine at `{engine}` stopped the export of `{reference}` after {received} bytes"
     )]
     Broken {
         engine: EngineAddress,
@@ -96,17 +96,17 @@ impl Diagnostic for EngineError {
     }
 
     fn hints(&self) -> Vec<String> {
-        const WITHOUT: &str = "no engine is needed here: where the image is, `docker save --output image.tar NAME` \
-             writes it to a file, and `docker-archive:image.tar` reads it";
-        const ADDRESS: &str =
-            "if it answers elsewhere, set `DOCKER_HOST`: `docker context inspect` tells where";
-        const GROUP: &str = "run as root, or as a member of the group that the socket belongs to";
+        const WITHOUT: &str = "you do not need an engine here: run `docker save --output image.tar \
+                               NAME` where the image is, and use `docker-archive:image.tar`";
+        const ADDRESS: &str = "if it uses another address, set `DOCKER_HOST`: `docker context \
+                               inspect` prints the address";
+        const GROUP: &str = "run as root, or as a member of the group that owns the socket";
         const STARTING: &str = "if the engine is still starting, try again";
-        const TLS: &str = "it wants TLS, which is not spoken to engines";
-        const LOAD: &str = "build or pull it with this engine first; a builder of its own, as \
-             buildx makes them, hands the image over only with `--load` (`load: true`)";
+        const TLS: &str = "it requires TLS, which gcr-push does not use for engines";
+        const LOAD: &str = "build or pull it with this engine first; a builder of buildx loads the \
+                            image into the engine only with `--load` (`load: true`)";
         const LOG: &str =
-            "the engine's own log may tell why: it may have been stopped, or its disk be full";
+            "check the engine's log: it may have been stopped, or its disk may be full";
         use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
         let hints: &[&str] = match self {
             Self::NoAnswer { cause, .. } => match cause.kind() {

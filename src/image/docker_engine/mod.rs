@@ -162,7 +162,7 @@ impl Engine {
         let version = response.headers().get("Api-Version");
         let version = version.and_then(|version| version.to_str().ok());
         let Some(version) = version.filter(is_version) else {
-            return Err(engine.no_answer(invalid("what answers tells no version of its API")));
+            return Err(engine.no_answer(invalid("the response does not contain an API version")));
         };
         engine.root.push_str(&format!("/v{version}"));
         Ok(engine)
@@ -190,7 +190,7 @@ impl Engine {
     fn no_answer(&self, cause: io::Error) -> EngineError {
         let is_other = matches!(&self.address, EngineAddress::Socket(path)
             if path.metadata().is_ok_and(|found| !found.file_type().is_socket()));
-        let no_socket = is_other.then(|| invalid("what is there is no socket"));
+        let no_socket = is_other.then(|| invalid("it is not a socket"));
         EngineError::NoAnswer {
             engine: self.address.clone(),
             cause: no_socket.unwrap_or(cause),
@@ -245,7 +245,7 @@ async fn within<T>(
     match timeout(limit, waiting).await {
         Ok(result) => result.map_err(io_error),
         Err(_) => {
-            let text = format!("nothing came for {} s", limit.as_secs());
+            let text = format!("no data arrived for {} s", limit.as_secs());
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         }
     }

@@ -34,7 +34,7 @@ impl Diagnostic for SourceError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Missing { similar, .. } if !similar.is_empty() => {
-                format!("these are there: {}", similar.join(", "))
+                format!("these exist: {}", similar.join(", "))
             }
             Self::Missing { .. } => {
                 "check that the step that builds the image ran in this job, or that its artifact \
@@ -47,34 +47,35 @@ impl Diagnostic for SourceError {
             Self::Cut { .. }
             | Self::Unpack {
                 fault: Fault::Cut, ..
-            } => "make the archive again: its writer or its download was stopped, or the disk was \
-                 full"
+            } => "create the archive again: its writer or its download was stopped, or the disk \
+                  was full"
                 .to_owned(),
             Self::Absent {
                 is_directory: true, ..
-            } => "write the layout again, with all its blobs in it".to_owned(),
-            Self::Absent { .. } => "make the archive again, with all its layers in it".to_owned(),
+            } => "write the layout again, with all its blobs".to_owned(),
+            Self::Absent { .. } => "create the archive again, with all its layers".to_owned(),
             Self::Spool { cause, .. } if is_full(cause) => {
-                "set `TMPDIR` to a directory on a disk with more room; an archive file that is not \
-                 compressed is read in place, and needs none"
+                "set `TMPDIR` to a directory on a disk with more space; an uncompressed archive \
+                 file needs no space"
                     .to_owned()
             }
-            Self::Spool { .. } => "set `TMPDIR` to a directory that can be written to".to_owned(),
+            Self::Spool { .. } => "set `TMPDIR` to a writable directory".to_owned(),
             Self::Unpack {
                 fault: Fault::Memory,
                 ..
-            } => "decompress it with its own tool beforehand".to_owned(),
+            } => "decompress it first with its own tool".to_owned(),
             Self::WrongContent {
                 is_directory: true, ..
             } => "write the layout again, or copy it again: its bytes were changed".to_owned(),
             Self::Damaged { .. } | Self::Unpack { .. } | Self::WrongContent { .. } => {
-                "make the archive again, or fetch it again: its bytes were changed".to_owned()
+                "create the archive again, or download it again: its bytes were changed".to_owned()
             }
             Self::Hostile { .. } => {
-                "no image builder writes such an archive: find out who made it".to_owned()
+                "no image builder writes such an archive: find out who created it".to_owned()
             }
             Self::Outside { .. } => {
-                "copy the layout with its links followed, `cp -RL`, and name the copy".to_owned()
+                "copy the layout with `cp -RL`, which follows its links, and use the copy"
+                    .to_owned()
             }
             Self::TooManyMembers { .. } => FileKind::FileSystem.advice().to_owned(),
             Self::Sparse { .. } => "pack the archive again without `--sparse`".to_owned(),
@@ -89,15 +90,14 @@ impl Diagnostic for SourceError {
                 None => return Vec::new(),
             },
             Self::OtherAlgorithm { .. } => {
-                "write the layout with sha256 digests, which is what every registry takes"
-                    .to_owned()
+                "write the layout with sha256 digests, which every registry accepts".to_owned()
             }
             Self::AllMissing { .. } => {
-                "save it from where the platform is: `docker save --platform linux/amd64 …`"
+                "save it on a machine that has the platform: `docker save --platform linux/amd64 …`"
                     .to_owned()
             }
             Self::LayerCompression { .. } => {
-                "make the image again with gzip, zstd or uncompressed layers".to_owned()
+                "create the image again with gzip, zstd or uncompressed layers".to_owned()
             }
             Self::Ambiguous {
                 address, choices, ..
@@ -106,15 +106,15 @@ impl Diagnostic for SourceError {
                 sanitize(address),
                 list(choices)
             ),
-            Self::NoSuchImage { choices, .. } => format!("it holds {}", list(choices)),
+            Self::NoSuchImage { choices, .. } => format!("it contains {}", list(choices)),
             Self::NoImage { .. } => {
-                "check the name and the tag or digest in `image`, and that the step that \
-                pushes it there ran before"
+                "check the name and the tag or digest in `image`, and check that the step that \
+                 pushes it ran before"
                     .to_owned()
             }
             Self::ReferrersUnsupported { .. } => {
-                "`referrers: true` takes what can hold signatures: `docker://NAME`, `oci:DIR` or \
-                 `oci-archive:FILE`"
+                "with `referrers: true`, use a source that can have signatures: `docker://NAME`, \
+                 `oci:DIR` or `oci-archive:FILE`"
                     .to_owned()
             }
             _ => return self.source_hints(),

@@ -32,13 +32,13 @@ pub enum SourceError {
         cause: io::Error,
     },
     /// A file that is not an archive, or an archive that is not an image.
-    #[error("{what} is no image archive: it {kind}")]
+    #[error("{what} is not an image archive: it {kind}")]
     NotImage { what: String, kind: FileKind },
     /// A directory that is not an OCI layout.
-    #[error("{what} is no OCI layout: it has no `oci-layout`")]
+    #[error("{what} is not an OCI layout: it has no `oci-layout`")]
     NotLayout { what: String, advice: String },
     /// The path is not of the kind that the transport in `image` reads.
-    #[error("{what} is {found}, but `{transport}` takes {expected}")]
+    #[error("{what} is {found}, but `{transport}` requires {expected}")]
     WrongKind {
         what: String,
         transport: &'static str,
@@ -72,7 +72,7 @@ pub enum SourceError {
         target: String,
     },
     /// A pipe, a device or a directory in place of a file.
-    #[error("{name} of {what} is no regular file")]
+    #[error("{name} of {what} is not a regular file")]
     NotRegular { what: String, name: String },
     /// A sparse member, which cannot be read in place.
     #[error("{what} has the sparse member {member}, which cannot be read in place")]
@@ -81,7 +81,7 @@ pub enum SourceError {
     #[error("{what} has more than {limit}, which no image archive has")]
     TooManyMembers { what: String, limit: String },
     /// A document is larger than allowed.
-    #[error("{document} of {what} has {size} bytes, more than the {limit} that are read")]
+    #[error("{document} of {what} has {size} bytes, more than the limit of {limit}")]
     TooLarge {
         what: String,
         document: String,
@@ -89,7 +89,7 @@ pub enum SourceError {
         limit: u64,
     },
     /// A document is not the expected JSON.
-    #[error("cannot understand {document} of {what}")]
+    #[error("could not parse {document} of {what}")]
     Json {
         what: String,
         document: String,
@@ -97,7 +97,7 @@ pub enum SourceError {
         cause: serde_json::Error,
     },
     /// The version of the layout is not supported.
-    #[error("{what} is an OCI layout of version {version}, and only 1.0.0 is known")]
+    #[error("{what} is an OCI layout of version {version}, and only 1.0.0 is supported")]
     LayoutVersion { what: String, version: String },
     /// A manifest that cannot be pushed.
     #[error("cannot push the manifest {digest} of {what}")]
@@ -108,7 +108,7 @@ pub enum SourceError {
         cause: ManifestError,
     },
     /// A file or blob that is named but does not exist.
-    #[error("{what} does not hold {name}, which {needed_by}")]
+    #[error("{what} does not contain {name}, which {needed_by}")]
     Absent {
         what: String,
         name: String,
@@ -116,7 +116,7 @@ pub enum SourceError {
         is_directory: bool,
     },
     /// None of the platforms of an index is in the source.
-    #[error("{what} holds none of the platforms of its index {digest}: {platforms}")]
+    #[error("{what} contains none of the platforms of its index {digest}: {platforms}")]
     AllMissing {
         what: String,
         digest: Digest,
@@ -145,14 +145,16 @@ pub enum SourceError {
         diff_ids: usize,
     },
     /// The compression of a layer is not one that registries accept.
-    #[error("the layer {layer} of {what} is compressed with {format}, which images cannot have")]
+    #[error(
+        "the layer {layer} of {what} is compressed with {format}, which is not allowed in an image"
+    )]
     LayerCompression {
         what: String,
         layer: String,
         format: &'static str,
     },
     /// There are several images, and `image` does not select one.
-    #[error("{what} holds {count} images{}, and `image` does not say which", under_reference(.reference.as_deref()))]
+    #[error("{what} contains {count} images{}, and `image` does not say which", under_reference(.reference.as_deref()))]
     Ambiguous {
         what: String,
         address: String,
@@ -163,21 +165,23 @@ pub enum SourceError {
         choices: Vec<String>,
     },
     /// The image is named by a digest of an algorithm that is not supported.
-    #[error("{what} names its image {image} by {algorithm}, and only sha256 is understood")]
+    #[error(
+        "{what} uses {algorithm} for the digest of its image {image}, and only sha256 is supported"
+    )]
     OtherAlgorithm {
         what: String,
         image: String,
         algorithm: String,
     },
     /// There is no image of that name.
-    #[error("{what} holds no image {reference}")]
+    #[error("{what} does not contain the image {reference}")]
     NoSuchImage {
         what: String,
         reference: String,
         choices: Vec<String>,
     },
     /// There is no image at all.
-    #[error("{what} lists no image")]
+    #[error("{what} does not list an image")]
     Empty { what: String },
     /// A copy could not be written. It stopped after `written` bytes.
     #[error("cannot copy {what} to {directory}, after {written} bytes")]
@@ -204,7 +208,7 @@ pub enum SourceError {
     #[error("more than {limit} manifests refer to {what}")]
     TooManyReferrers { what: String, limit: usize },
     /// Referrers were requested of a source that cannot hold any.
-    #[error("{what} holds nothing that refers to an image, as nothing that Docker saves does")]
+    #[error("{what} contains nothing that refers to an image, because Docker does not save it")]
     ReferrersUnsupported { what: String },
     /// The registry did not return it.
     #[error("could not read {what}")]
@@ -217,7 +221,7 @@ pub enum SourceError {
     #[error(transparent)]
     Engine(EngineError),
     /// The opened image has no such blob.
-    #[error("{what} has no blob {digest}, or not {offset} bytes of it")]
+    #[error("{what} has no blob {digest}, or less than {offset} bytes of it")]
     NoBlob {
         what: String,
         digest: Digest,

@@ -111,7 +111,7 @@ pub(crate) fn normalize(name: &str, folder: &str) -> Result<String, &'static str
         match part {
             "" | "." => {}
             ".." => {
-                parts.pop().ok_or("its name climbs out of the archive")?;
+                parts.pop().ok_or("its name leads out of the archive")?;
             }
             part => parts.push(part),
         }

@@ -149,7 +149,7 @@ impl TarIndex {
             Ok(name) => name,
             Err(why) => {
                 let member = quoted(raw);
-                return Err(self.hostile(format!("it holds the member {member}: {why}")));
+                return Err(self.hostile(format!("it contains the member {member}: {why}")));
             }
         };
         self.names += name.len();
@@ -204,7 +204,7 @@ impl TarIndex {
             && ["manifest.json", "index.json", "oci-layout"].contains(&name.as_str())
         {
             self.refused.get_or_insert(format!(
-                "it holds `{name}` twice, and readers disagree on which counts"
+                "it contains `{name}` twice, and programs do not agree which one to use"
             ));
         }
         Ok(())
@@ -234,7 +234,7 @@ impl TarIndex {
         match header.entry_size() {
             Ok(size) => Ok(size),
             Err(_) if has_no_bytes(header.entry_type()) => Ok(0),
-            Err(_) => Err(self.damaged(position, "the size of a member is no number")),
+            Err(_) => Err(self.damaged(position, "the size of a member is not a number")),
         }
     }
 
@@ -300,7 +300,7 @@ impl SourceFiles for TarIndex {
     fn find(&self, name: &str) -> Result<Option<ByteRange>, SourceError> {
         let Ok(mut name) = normalize(name, "") else {
             let member = quoted(name);
-            let why = format!("it holds the member {member}: it leads out of the archive");
+            let why = format!("it contains the member {member}: it leads out of the archive");
             return Err(self.hostile(why));
         };
         for _ in 0..MAX_LINKS {

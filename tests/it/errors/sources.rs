@@ -49,7 +49,7 @@ fn missing_path_error_lists_archives_beside_it() {
     insta::assert_snapshot!(refused(&google, run, 2), @"
     error: there is no file or directory `build/image.tar`
 
-    hint: these are there: `build/app.tar`
+    hint: these exist: `build/app.tar`
     ");
     let run = google.run().set("image", "app:1.2");
     insta::assert_snapshot!(refused(&google, run, 2), @"
@@ -63,25 +63,25 @@ fn missing_path_error_lists_archives_beside_it() {
 #[test]
 fn file_that_is_no_archive_is_named_by_its_kind() {
     insta::assert_snapshot!(push_error(b"hello, world\n", 2), @"
-    error: `image.tar` is no image archive: it is no tar file, or is compressed more than once
+    error: `image.tar` is not an image archive: it is not a tar file, or is compressed more than once
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: use the file that `docker save` wrote, an OCI archive, or a directory with an OCI layout
     ");
     insta::assert_snapshot!(push_error(b"", 2), @"
-    error: `image.tar` is no image archive: it is empty
+    error: `image.tar` is not an image archive: it is empty
 
-    hint: the command that writes it wrote nothing: its own output may say why
+    hint: the command that writes it wrote nothing: check its output
     ");
     let files = TarFile::new().file("etc/passwd", b"root").finish();
     insta::assert_snapshot!(push_error(&files, 2), @"
-    error: `image.tar` is no image archive: it is a tar file of a file system
+    error: `image.tar` is not an image archive: it is a tar file of a file system
 
-    hint: `docker export` writes the files of a container; `docker save` writes an image
+    hint: use `docker save`, which writes an image; `docker export` writes the files of a container
     ");
     insta::assert_snapshot!(push_error(&gzip(b"hello"), 2), @"
-    error: `image.tar` is no image archive: it is no tar file, or is compressed more than once
+    error: `image.tar` is not an image archive: it is not a tar file, or is compressed more than once
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: use the file that `docker save` wrote, an OCI archive, or a directory with an OCI layout
     ");
 }
 
@@ -97,14 +97,14 @@ fn truncated_archive_is_reported_at_any_length() {
     insta::assert_snapshot!(push_error(&whole[..whole.len() / 2], 1), @"
     error: `image.tar` is cut off: at least 1024 bytes are missing, of its end mark
 
-    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    hint: create the archive again: its writer or its download was stopped, or the disk was full
     ");
     let compression = gzip(&whole);
     insta::assert_snapshot!(push_error(&compression[..compression.len() / 2], 1), @"
     error: cannot decompress `image.tar`: its gzip stream is cut off
       caused by: incomplete deflate stream
 
-    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    hint: create the archive again: its writer or its download was stopped, or the disk was full
     ");
 }
 
@@ -212,16 +212,16 @@ fn archive_manifest_that_is_not_json_is_reported() {
         .file("manifest.json", b"[{\"Config\": \"x")
         .finish();
     insta::assert_snapshot!(push_error(&tar, 1), @"
-    error: cannot understand `manifest.json` of `image.tar`
+    error: could not parse `manifest.json` of `image.tar`
       caused by: EOF while parsing a string at line 1 column 14
     ");
     let tar = TarFile::new().file("manifest.json", b"{}").finish();
     insta::assert_snapshot!(push_error(&tar, 1), @"
-    error: cannot understand `manifest.json` of `image.tar`
+    error: could not parse `manifest.json` of `image.tar`
       caused by: invalid type: map, expected a sequence
     ");
     let tar = TarFile::new().file("manifest.json", b"[]").finish();
-    insta::assert_snapshot!(push_error(&tar, 1), @"error: `image.tar` lists no image");
+    insta::assert_snapshot!(push_error(&tar, 1), @"error: `image.tar` does not list an image");
 }
 
 #[test]
@@ -234,9 +234,9 @@ fn missing_layer_of_an_archive_is_named() {
         .file("manifest.json", entries.to_string().as_bytes())
         .finish();
     insta::assert_snapshot!(push_error(&tar, 1), @"
-    error: `image.tar` does not hold `gone/layer.tar`, which `manifest.json` names
+    error: `image.tar` does not contain `gone/layer.tar`, which `manifest.json` names
 
-    hint: make the archive again, with all its layers in it
+    hint: create the archive again, with all its layers
     ");
 }
 
@@ -255,39 +255,39 @@ fn archive_with_path_traversal_is_refused() {
         .file("l/layer.tar", &test_image.layers[0])
         .file("../../etc/cron.d/x", b"* * * * * root true");
     insta::assert_snapshot!(push_error(&climbing.finish(), 1), @"
-    error: `image.tar` is refused: it holds the member `../../etc/cron.d/x`: its name climbs out of the archive
+    error: `image.tar` is refused: it contains the member `../../etc/cron.d/x`: its name leads out of the archive
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     ");
     let absolute = with("/etc/passwd").file("/etc/passwd", &test_image.layers[0]);
     insta::assert_snapshot!(push_error(&absolute.finish(), 1), @"
-    error: `image.tar` is refused: it holds the member `/etc/passwd`: its name is absolute
+    error: `image.tar` is refused: it contains the member `/etc/passwd`: its name is absolute
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     ");
     let named_alone = with("../../../etc/passwd");
     insta::assert_snapshot!(push_error(&named_alone.finish(), 1), @"
-    error: `image.tar` is refused: it holds the member `../../../etc/passwd`: it leads out of the archive
+    error: `image.tar` is refused: it contains the member `../../../etc/passwd`: it leads out of the archive
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     ");
     let linked = with("l/layer.tar").symlink("l/layer.tar", "/etc/passwd");
     insta::assert_snapshot!(push_error(&linked.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/passwd`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     ");
     let climbing_link = with("l/layer.tar").symlink("l/layer.tar", "../../secret");
     insta::assert_snapshot!(push_error(&climbing_link.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `../../secret`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     ");
     let hard = with("l/layer.tar").hard_link("l/layer.tar", "/etc/shadow");
     insta::assert_snapshot!(push_error(&hard.finish(), 1), @"
     error: `image.tar` is refused: its `l/layer.tar` is a link to `/etc/shadow`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     ");
 }
 
@@ -312,7 +312,7 @@ fn layout_symlink_out_of_itself_is_refused() {
     insta::assert_snapshot!(error_text(&outcome), @"
     error: `layout` is refused: its `blobs/sha256/bda66f45cef5c1324ee40b5a7f58037d7dfba45e2f1283bfd39ab670fae76883` is a link out of it, to `[FOLDER]/secret`
 
-    hint: copy the layout with its links followed, `cp -RL`, and name the copy
+    hint: copy the layout with `cp -RL`, which follows its links, and use the copy
     ");
     assert!(registry.is_untouched());
 }

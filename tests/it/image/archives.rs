@@ -90,15 +90,15 @@ fn image_is_chosen_by_any_name_or_id() {
         }
         allow_duplicates! {
         assert_snapshot!(archive.error_text(archive.docker(None)), @r"
-        error: `app.tar` holds 2 images, and `image` does not say which
+        error: `app.tar` contains 2 images, and `image` does not say which
 
         hint: write `docker-archive:app.tar:REF`, where REF is one of `one:v1` or `gcr.io/p/one:v1`, `two:latest`
         exit code 2
         ");
         assert_snapshot!(archive.error_text(archive.docker(Some("two:v2"))), @r"
-        error: `app.tar` holds no image `two:v2`
+        error: `app.tar` does not contain the image `two:v2`
 
-        hint: it holds `one:v1` or `gcr.io/p/one:v1`, `two:latest`
+        hint: it contains `one:v1` or `gcr.io/p/one:v1`, `two:latest`
         exit code 2
         ");
         }
@@ -114,7 +114,7 @@ fn images_of_one_name_are_chosen_by_id() {
         .replace(one.id().hex(), "ONE")
         .replace(two.id().hex(), "TWO");
     assert_snapshot!(error, @r"
-    error: `app.tar` holds 2 images under `app:1`, and `image` does not say which
+    error: `app.tar` contains 2 images under `app:1`, and `image` does not say which
 
     hint: write `docker-archive:app.tar:REF`, where REF is one of `@sha256:ONE`, `@sha256:TWO`
     exit code 2

@@ -18,7 +18,7 @@ fn missing_path_error_lists_alternatives() {
     assert_snapshot!(archive.error_text(open(ImageSource::Path(path))), @r"
     error: there is no file or directory `image.tar`
 
-    hint: these are there: `a.tar`, `app.tar`, `b.tar.gz`
+    hint: these exist: `a.tar`, `app.tar`, `b.tar.gz`
     exit code 2
     ");
     let path = archive.folder.path().join("nowhere/image.tar");
@@ -58,59 +58,59 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
     })
     .collect();
     assert_snapshot!(all.join("\n\n"), @"
-    error: `app.tar` is no image archive: it is empty
+    error: `app.tar` is not an image archive: it is empty
 
-    hint: the command that writes it wrote nothing: its own output may say why
+    hint: the command that writes it wrote nothing: check its output
     exit code 2
 
-    error: `app.tar` is no image archive: it is the input of a build
+    error: `app.tar` is not an image archive: it is the input of a build
 
-    hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
+    hint: build it first, then use the file that `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
     exit code 2
 
-    error: `app.tar` is no image archive: it is a web page
+    error: `app.tar` is not an image archive: it is a web page
 
-    hint: the download may have met a sign-in form: download again
+    hint: the download may be a sign-in page: download it again
     exit code 2
 
-    error: `app.tar` is no image archive: it is a Git LFS pointer, not the file that it stands for
+    error: `app.tar` is not an image archive: it is a Git LFS pointer, not the file itself
 
     hint: fetch the file: `git lfs pull`, or `lfs: true` in the checkout
     exit code 2
 
-    error: `app.tar` is no image archive: it is no tar file, or is compressed more than once
+    error: `app.tar` is not an image archive: it is not a tar file, or is compressed more than once
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: use the file that `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
 
-    error: `app.tar` is no image archive: it is no tar file, or is compressed more than once
+    error: `app.tar` is not an image archive: it is not a tar file, or is compressed more than once
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: use the file that `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
 
-    error: `app.tar` is no image archive: it is no tar file, or is compressed more than once
+    error: `app.tar` is not an image archive: it is not a tar file, or is compressed more than once
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: use the file that `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
 
-    error: `app.tar` is no image archive: it is a tar file of a file system
+    error: `app.tar` is not an image archive: it is a tar file of a file system
 
-    hint: `docker export` writes the files of a container; `docker save` writes an image
+    hint: use `docker save`, which writes an image; `docker export` writes the files of a container
     exit code 2
 
-    error: `app.tar` is no image archive: it is a tar file that has the image in a folder
+    error: `app.tar` is not an image archive: it is a tar file that has the image in a folder
 
-    hint: pack what is in the folder, not the folder: `tar -C FOLDER -cf image.tar .`
+    hint: pack the content of the folder, not the folder: `tar -C FOLDER -cf image.tar .`
     exit code 2
 
-    error: `app.tar` is no image archive: it is the input of a build
+    error: `app.tar` is not an image archive: it is the input of a build
 
-    hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
+    hint: build it first, then use the file that `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
     exit code 2
 
-    error: `app.tar` is no image archive: it is a tar file with neither `manifest.json` nor `oci-layout` at its top
+    error: `app.tar` is not an image archive: it is a tar file with neither `manifest.json` nor `oci-layout` at its top
 
-    hint: name what `docker save` wrote, an OCI archive, or a directory with an OCI layout
+    hint: use the file that `docker save` wrote, an OCI archive, or a directory with an OCI layout
     exit code 2
     ");
 }
@@ -119,14 +119,14 @@ fn file_that_is_no_archive_is_named_by_its_kind() {
 fn wrong_transport_error_shows_the_right_one() {
     let classic = Archive::of(&classic_archive(&[(&TestImage::new("app", 1), &[])]));
     assert_snapshot!(classic.error_text(classic.oci(None)), @r"
-    error: `app.tar` is a Docker archive without an OCI layout in it, but `oci-archive:` takes an OCI archive
+    error: `app.tar` is a Docker archive without an OCI layout in it, but `oci-archive:` requires an OCI archive
 
     hint: write `docker-archive:app.tar`
     exit code 2
     ");
     let as_layout = open(ImageSource::OciLayout(classic.path(), None));
     assert_snapshot!(classic.error_text(as_layout), @r"
-    error: `app.tar` is a file, but `oci:` takes a directory
+    error: `app.tar` is a file, but `oci:` requires a directory
 
     hint: write `oci-archive:app.tar`
     exit code 2
@@ -134,7 +134,7 @@ fn wrong_transport_error_shows_the_right_one() {
     let folder = classic.folder.path().to_owned();
     let as_archive = open(ImageSource::OciArchive(folder, None));
     assert_snapshot!(classic.error_text(as_archive), @r"
-    error: `FOLDER` is a directory, but `oci-archive:` takes a file
+    error: `FOLDER` is a directory, but `oci-archive:` requires a file
 
     hint: write `oci:FOLDER`
     exit code 2
@@ -151,24 +151,24 @@ fn directory_without_layout_is_described_by_content() {
         all.push(error_text(folder.path(), open()));
     }
     assert_snapshot!(all.join("\n\n"), @"
-    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+    error: `FOLDER` is not an OCI layout: it has no `oci-layout`
 
-    hint: name the directory that holds `oci-layout` and `index.json`
+    hint: use the directory that contains `oci-layout` and `index.json`
     exit code 2
 
-    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+    error: `FOLDER` is not an OCI layout: it has no `oci-layout`
 
-    hint: build it first, then name what `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
+    hint: build it first, then use the file that `docker save`, `buildah push oci-archive:…` or `docker buildx build --output type=oci,dest=…` wrote
     exit code 2
 
-    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+    error: `FOLDER` is not an OCI layout: it has no `oci-layout`
 
     hint: it is an unpacked Docker archive; pack it again: `tar -C FOLDER -cf image.tar .`
     exit code 2
 
-    error: `FOLDER` is no OCI layout: it has no `oci-layout`
+    error: `FOLDER` is not an OCI layout: it has no `oci-layout`
 
-    hint: it is in skopeo's `dir:` format; `skopeo copy dir:… oci:…` makes a layout of it
+    hint: it is in skopeo's `dir:` format; convert it with `skopeo copy dir:… oci:…`
     exit code 2
     ");
 }

@@ -35,18 +35,18 @@ fn unfitting_config_is_reported() {
     exit code 1
     ");
     assert_snapshot!(archive("c.json", &test_image.config, &["0.tar", "1.tar"]), @r"
-    error: the layer `1.tar` of `app.tar` is compressed with xz, which images cannot have
+    error: the layer `1.tar` of `app.tar` is compressed with xz, which is not allowed in an image
 
-    hint: make the image again with gzip, zstd or uncompressed layers
+    hint: create the image again with gzip, zstd or uncompressed layers
     exit code 1
     ");
     assert_snapshot!(archive("c.json", b"{\"rootfs\":{\"diff_ids\":[\"sha512:x\"]}}", &[]), @r"
-    error: cannot understand `c.json` of `app.tar`
+    error: could not parse `c.json` of `app.tar`
       caused by: the digest algorithm `sha512` is not supported, only `sha256`
     exit code 1
     ");
     assert_snapshot!(archive("c.json", b"{}", &[]), @r"
-    error: cannot understand `c.json` of `app.tar`
+    error: could not parse `c.json` of `app.tar`
       caused by: missing field `rootfs`
     exit code 1
     ");
@@ -70,25 +70,25 @@ fn invalid_oversized_or_unknown_documents_are_reported() {
     })
     .to_vec();
     assert_snapshot!(all.join("\n\n"), @r"
-    error: cannot understand `manifest.json` of `app.tar`
+    error: could not parse `manifest.json` of `app.tar`
       caused by: key must be a string at line 1 column 3
     exit code 1
 
-    error: `app.tar` lists no image
+    error: `app.tar` does not list an image
     exit code 1
 
-    error: `app.tar` lists no image
+    error: `app.tar` does not list an image
     exit code 1
 
-    error: `manifest.json` of `app.tar` has 5242880 bytes, more than the 4194304 that are read
+    error: `manifest.json` of `app.tar` has 5242880 bytes, more than the limit of 4194304
     exit code 1
 
-    error: `app.tar` is an OCI layout of version `2.0.0`, and only 1.0.0 is known
+    error: `app.tar` is an OCI layout of version `2.0.0`, and only 1.0.0 is supported
     exit code 1
 
-    error: `app.tar` does not hold `index.json`, which every OCI layout has
+    error: `app.tar` does not contain `index.json`, which every OCI layout has
 
-    hint: make the archive again, with all its layers in it
+    hint: create the archive again, with all its layers
     exit code 1
     ");
 }
@@ -123,7 +123,7 @@ fn blobs_unlike_their_digest_or_size_are_reported() {
     assert_snapshot!(hide(archive.error_text(archive.open()), &config), @r"
     error: `blobs/sha256/HEX` of `app.tar` is damaged: it has 181 bytes and should have 182
 
-    hint: make the archive again, or fetch it again: its bytes were changed
+    hint: create the archive again, or download it again: its bytes were changed
     exit code 1
     ");
 
@@ -132,15 +132,19 @@ fn blobs_unlike_their_digest_or_size_are_reported() {
     let archive = Archive::of(&lost.archive());
     let text = hide(archive.error_text(archive.open()), &config);
     assert_snapshot!(text.replace(digest(&manifest).hex(), "MANIFEST"), @r"
-    error: `app.tar` does not hold `blobs/sha256/HEX`, which the manifest sha256:MANIFEST names
+    error: `app.tar` does not contain `blobs/sha256/HEX`, which the manifest sha256:MANIFEST names
 
-    hint: make the archive again, with all its layers in it
+    hint: create the archive again, with all its layers
     exit code 1
     ");
 
     let source = LayoutDirectory::of(&layout).open(None).unwrap();
     let error = run(source.open_blob(&config, 1 << 30)).err().unwrap();
-    assert!(error.to_string().contains("or not 1073741824 bytes of it"));
+    assert!(
+        error
+            .to_string()
+            .contains("or less than 1073741824 bytes of it")
+    );
 }
 
 #[test]

@@ -20,14 +20,14 @@ fn truncated_archive_error_names_what_is_missing() {
     assert_snapshot!(archive.error_text(archive.open()), @r"
     error: `app.tar` is cut off: at least 112 bytes are missing, of the member `manifest.json`
 
-    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    hint: create the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
     ");
     let archive = Archive::of(&[&tar[..1536], &whole[..100]].concat());
     assert_snapshot!(archive.error_text(archive.open()), @r"
     error: `app.tar` is cut off: at least 412 bytes are missing, of the header after `manifest.json`
 
-    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    hint: create the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
     ");
     let tar = TarFile::new().file("a", b"b").unfinished();
@@ -35,7 +35,7 @@ fn truncated_archive_error_names_what_is_missing() {
     assert_snapshot!(archive.error_text(archive.open()), @r"
     error: `app.tar` is cut off: at least 1024 bytes are missing, of its end mark
 
-    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    hint: create the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
     ");
 }
@@ -80,49 +80,49 @@ fn hostile_archive_is_refused() {
     })
     .collect();
     assert_snapshot!(all.join("\n\n"), @r"
-    error: `app.tar` is refused: it holds the member `../../etc/passwd`: its name climbs out of the archive
+    error: `app.tar` is refused: it contains the member `../../etc/passwd`: its name leads out of the archive
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
-    error: `app.tar` is refused: it holds the member `/etc/passwd`: its name is absolute
+    error: `app.tar` is refused: it contains the member `/etc/passwd`: its name is absolute
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
-    error: `app.tar` is refused: it holds the member `a/../../b`: its name climbs out of the archive
+    error: `app.tar` is refused: it contains the member `a/../../b`: its name leads out of the archive
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
     error: `app.tar` is refused: its `a/layer.tar` is a link to `/etc/shadow`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
     error: `app.tar` is refused: its `a/layer.tar` is a link to `../../b`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
     error: `app.tar` is refused: its `a` is a link to `../b`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
-    error: `app.tar` is refused: it holds `manifest.json` twice, and readers disagree on which counts
+    error: `app.tar` is refused: it contains `manifest.json` twice, and programs do not agree which one to use
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
     error: `app.tar` is refused: its `##\[x]` is a link to `/y`
 
-    hint: no image builder writes such an archive: find out who made it
+    hint: no image builder writes such an archive: find out who created it
     exit code 1
 
     error: `app.tar` is damaged at byte 1024: a link or directory has a size
 
-    hint: make the archive again, or fetch it again: its bytes were changed
+    hint: create the archive again, or download it again: its bytes were changed
     exit code 1
 
     error: `app.tar` has the sparse member `a`, which cannot be read in place
@@ -132,17 +132,17 @@ fn hostile_archive_is_refused() {
 
     error: `app.tar` is cut off: at least 9223372036854774783 bytes are missing, of the member `a`
 
-    hint: make the archive again: its writer or its download was stopped, or the disk was full
+    hint: create the archive again: its writer or its download was stopped, or the disk was full
     exit code 1
 
     error: `app.tar` is damaged at byte 1024: the name of a member is too long
 
-    hint: make the archive again, or fetch it again: its bytes were changed
+    hint: create the archive again, or download it again: its bytes were changed
     exit code 1
 
     error: `app.tar` is damaged at byte 1024: the checksum of a header is wrong
 
-    hint: make the archive again, or fetch it again: its bytes were changed
+    hint: create the archive again, or download it again: its bytes were changed
     exit code 1
     ");
 }
@@ -166,7 +166,7 @@ fn link_loops_and_paths_outside_are_refused() {
         let error = archive.error_text(archive.open());
         let expected = match layer {
             "a" => "is a link to itself",
-            "nowhere.tar" => "does not hold `nowhere.tar`, which `manifest.json` names",
+            "nowhere.tar" => "does not contain `nowhere.tar`, which `manifest.json` names",
             _ => "leads out of the archive",
         };
         assert!(error.contains(expected), "{error}");

@@ -160,9 +160,9 @@ fn index_without_any_platform_is_refused() {
     let directory = LayoutDirectory::of(&layout);
     let error = directory.error_text(directory.open(None));
     assert_snapshot!(error.replace(open_digest(&layout).as_str(), "DIGEST"), @r"
-    error: `app` holds none of the platforms of its index DIGEST: linux/amd64, linux/arm64, linux/s390x
+    error: `app` contains none of the platforms of its index DIGEST: linux/amd64, linux/arm64, linux/s390x
 
-    hint: save it from where the platform is: `docker save --platform linux/amd64 …`
+    hint: save it on a machine that has the platform: `docker save --platform linux/amd64 …`
     exit code 1
     ");
 }

@@ -90,15 +90,15 @@ fn named_image_is_chosen_else_all_are_listed() {
         );
     }
     assert_snapshot!(directory.error_text(directory.open(None)), @r"
-    error: `app` holds 2 images, and `image` does not say which
+    error: `app` contains 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `v1` (linux/amd64), `docker.io/library/two:v2` (linux/amd64)
     exit code 2
     ");
     assert_snapshot!(directory.error_text(directory.open(Some("v3"))), @r"
-    error: `app` holds no image `v3`
+    error: `app` does not contain the image `v3`
 
-    hint: it holds `v1` (linux/amd64), `docker.io/library/two:v2` (linux/amd64), `sha256:62b874f75b2c5caa64b452a0953f23e7783c0bf2b120e7ddcc06dd3f9eb3070a` (linux/amd64)
+    hint: it contains `v1` (linux/amd64), `docker.io/library/two:v2` (linux/amd64), `sha256:62b874f75b2c5caa64b452a0953f23e7783c0bf2b120e7ddcc06dd3f9eb3070a` (linux/amd64)
     exit code 2
     ");
 }
@@ -126,7 +126,7 @@ fn flat_platform_list_is_one_image_only_on_request() {
     }
     let directory = LayoutDirectory::of(&layout);
     assert_snapshot!(directory.error_text(directory.open(None)), @r"
-    error: `app` holds 2 images, and `image` does not say which
+    error: `app` contains 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `sha256:a5aa33d7a1c13e8524a88501ac8c618b4b3a697f6428d613008d41f0c47ea920` (linux/amd64), `sha256:f7f647056eb93f8c198f43e3cdea17339d7e07ccb77376b8c9f7ef767e7c0e5e` (linux/arm64), `index.json` (all as one multi-platform image)
     exit code 2
@@ -149,13 +149,13 @@ fn images_of_one_name_are_chosen_by_digest_or_position() {
         text.replace(digest(&arm64).hex(), "ARM64")
     };
     assert_snapshot!(hide(directory.error_text(directory.open(Some("v1")))), @r"
-    error: `app` holds 2 images under `v1`, and `image` does not say which
+    error: `app` contains 2 images under `v1`, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `@sha256:AMD64` (linux/amd64), `@sha256:ARM64` (linux/arm64)
     exit code 2
     ");
     assert_snapshot!(hide(directory.error_text(directory.open(None))), @r"
-    error: `app` holds 2 images, and `image` does not say which
+    error: `app` contains 2 images, and `image` does not say which
 
     hint: write `oci:app:REF`, where REF is one of `@sha256:AMD64` (linux/amd64), `@sha256:ARM64` (linux/arm64)
     exit code 2
@@ -186,9 +186,9 @@ fn unreadable_entries_do_not_block_the_others() {
     for reference in ["strong", "@2"] {
         allow_duplicates! {
         assert_snapshot!(directory.error_text(directory.open(Some(reference))), @r"
-        error: `app` names its image `strong` by sha512, and only sha256 is understood
+        error: `app` uses sha512 for the digest of its image `strong`, and only sha256 is supported
 
-        hint: write the layout with sha256 digests, which is what every registry takes
+        hint: write the layout with sha256 digests, which every registry accepts
         exit code 1
         ");
         }
@@ -308,7 +308,7 @@ fn inner_link_is_followed_and_outer_link_refused() {
     assert_snapshot!(error, @r"
     error: `app` is refused: its `blobs/sha256/HEX` is a link out of it, to `outside`
 
-    hint: copy the layout with its links followed, `cp -RL`, and name the copy
+    hint: copy the layout with `cp -RL`, which follows its links, and use the copy
     exit code 1
     ");
 }
@@ -328,7 +328,7 @@ fn pipe_in_place_of_a_blob_is_refused() {
     assert!(made.unwrap().success());
     let error = directory.error_text(directory.open(None));
     assert_snapshot!(error.replace(digest(&config).hex(), "HEX"), @r"
-    error: `blobs/sha256/HEX` of `app` is no regular file
+    error: `blobs/sha256/HEX` of `app` is not a regular file
     exit code 1
     ");
 }

@@ -107,7 +107,7 @@ fn stream_with_excessive_memory_need_is_refused() {
         error: cannot decompress `app.tar`: its xz stream needs more than 128 MiB of memory
           caused by: needed memory too big for mem_limit_kb
 
-        hint: decompress it with its own tool beforehand
+        hint: decompress it first with its own tool
         exit code 1
         ");
     }
@@ -118,7 +118,7 @@ fn stream_with_excessive_memory_need_is_refused() {
         error: cannot decompress `app.tar`: its zstd stream needs more than 128 MiB of memory
           caused by: Frame requires too much memory for decoding
 
-        hint: decompress it with its own tool beforehand
+        hint: decompress it first with its own tool
         exit code 1
         ");
     }
@@ -186,7 +186,7 @@ fn missing_spool_directory_is_reported() {
     error: cannot copy `app.tar` to `nowhere`, after 0 bytes
       caused by: No such file or directory (os error 2)
 
-    hint: set `TMPDIR` to a directory that can be written to
+    hint: set `TMPDIR` to a writable directory
     exit code 1
     ");
 }

@@ -175,9 +175,9 @@ fn docker_archive_without_signatures_is_not_compressed() {
         .fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
     error: could not read the image
-      caused by: `image.tar` holds nothing that refers to an image, as nothing that Docker saves does
+      caused by: `image.tar` contains nothing that refers to an image, because Docker does not save it
 
-    hint: `referrers: true` takes what can hold signatures: `docker://NAME`, `oci:DIR` or `oci-archive:FILE`
+    hint: with `referrers: true`, use a source that can have signatures: `docker://NAME`, `oci:DIR` or `oci-archive:FILE`
     ");
     assert!(!outcome.stderr.contains("compressed"), "{}", outcome.stderr);
     assert_eq!(

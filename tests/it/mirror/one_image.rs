@@ -150,7 +150,7 @@ fn missing_or_forbidden_source_is_reported() {
     insta::assert_snapshot!(mirror(&name, to).fails_with(2).error(), @"
     error: there is no image `127.0.0.1:[PORT]/team/app:1`
 
-    hint: check the name and the tag or digest in `image`, and that the step that pushes it there ran before
+    hint: check the name and the tag or digest in `image`, and check that the step that pushes it ran before
     ");
     let login = DockerRegistry::with_login();
     let name = format!("{}/team/app:1", login.address());
