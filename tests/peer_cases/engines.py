@@ -44,7 +44,7 @@ def engines():
     )
     login_file = emitted.folder / "auth.json"
     podman_pulls(registry, sample, login_file)
-    version = GO_PROGRAMS["containerd"][1].removeprefix("v")
+    version = GO_PROGRAMS["containerd"].version.removeprefix("v")
     for peer, programs in [
         (
             "containerd on PATH",

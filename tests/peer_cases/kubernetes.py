@@ -201,7 +201,7 @@ def is_healthy(url):
 
 def kubernetes():
     sample = Sample()
-    peer = "kube-apiserver " + GO_PROGRAMS["kube-apiserver"][1]
+    peer = "kube-apiserver " + GO_PROGRAMS["kube-apiserver"].version
     with check(peer, "it runs"):
         cluster = Cluster()
     # Everything else needs it; why it does not run is told above.

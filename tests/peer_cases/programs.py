@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 
 from .checks import Absent, Failure
 
@@ -16,21 +17,54 @@ from .checks import Absent, Failure
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PEERS = ROOT / "target" / "peers"
 
-# Programs that Go builds: module, version, and the package of the program in it.
+class Program(typing.NamedTuple):
+    """A program that Go builds: its module at a version, and the package of the program in it."""
+
+    module: str
+    version: str
+    package: str
+    # Where its git repository is, if Go's proxy does not have the module.
+    repository: str = ""
+    tags: str = ""
+    environment: dict = {}
+
+
+KUBERNETES = ("k8s.io/kubernetes", "v1.37.2")
+CONTAINERD = ("github.com/containerd/containerd/v2", "v2.4.2")
 GO_PROGRAMS = {
-    "crane": ("github.com/google/go-containerregistry", "v0.22.1", "./cmd/crane"),
-    "distribution": ("github.com/distribution/distribution/v3", "v3.1.2", "./cmd/registry"),
-    "regctl": ("github.com/regclient/regclient", "v0.11.7", "./cmd/regctl"),
-    "oras": ("oras.land/oras", "v1.3.6", "./cmd/oras"),
-    "cosign": ("github.com/sigstore/cosign/v3", "v3.1.3", "./cmd/cosign"),
-    "etcd": ("go.etcd.io/etcd/server/v3", "v3.6.16", "."),
-    "kube-apiserver": ("k8s.io/kubernetes", "v1.37.2", "./cmd/kube-apiserver"),
-    "containerd": ("github.com/containerd/containerd/v2", "v2.4.2", "./cmd/containerd"),
-    "ctr": ("github.com/containerd/containerd/v2", "v2.4.2", "./cmd/ctr"),
-    "crictl": ("sigs.k8s.io/cri-tools", "v1.37.0", "./cmd/crictl"),
-    "kubectl": ("k8s.io/kubernetes", "v1.37.2", "./cmd/kubectl"),
+    "crane": Program("github.com/google/go-containerregistry", "v0.22.1", "./cmd/crane"),
+    "distribution": Program("github.com/distribution/distribution/v3", "v3.1.2", "./cmd/registry"),
+    "regctl": Program("github.com/regclient/regclient", "v0.11.7", "./cmd/regctl"),
+    "oras": Program("oras.land/oras", "v1.3.6", "./cmd/oras"),
+    "cosign": Program("github.com/sigstore/cosign/v3", "v3.1.3", "./cmd/cosign"),
+    "etcd": Program("go.etcd.io/etcd/server/v3", "v3.6.16", "."),
+    "kube-apiserver": Program(*KUBERNETES, "./cmd/kube-apiserver"),
+    "kubectl": Program(*KUBERNETES, "./cmd/kubectl"),
+    "containerd": Program(*CONTAINERD, "./cmd/containerd"),
+    "ctr": Program(*CONTAINERD, "./cmd/ctr"),
+    "crictl": Program("sigs.k8s.io/cri-tools", "v1.37.0", "./cmd/crictl"),
+    "zot": Program(
+        "zotregistry.dev/zot/v2",
+        "v2.1.20",
+        "./cmd/zot",
+        repository="https://github.com/project-zot/zot",
+        environment={"GOEXPERIMENT": "jsonv2"},
+    ),
+    "olareg": Program(
+        "github.com/olareg/olareg",
+        "v0.2.2",
+        "./cmd/olareg",
+        repository="https://github.com/olareg/olareg",
+    ),
+    "skopeo": Program(
+        "github.com/containers/skopeo",
+        "v1.22.2",
+        "./cmd/skopeo",
+        repository="https://github.com/containers/skopeo",
+        # Without the C libraries that it links otherwise.
+        tags="containers_image_openpgp,exclude_graphdriver_btrfs",
+    ),
 }
-ZOT_IMAGE = "ghcr.io/project-zot/zot-minimal-linux-amd64:v2.1.20"
 
 # Everything that a run makes: gone when it ends, however it ends.
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="gcr-push-peers-"))
@@ -92,7 +126,8 @@ def free_port():
 
 def go_program(name):
     """Builds a program, unless it is there in this version, and returns its path."""
-    module, version, package = GO_PROGRAMS[name]
+    program = GO_PROGRAMS[name]
+    version = program.version
     built = PEERS / "bin" / f"{name}-{version}"
     if built.exists():
         return built
@@ -109,11 +144,12 @@ def go_program(name):
         "GOFLAGS": "-modcacherw -buildvcs=false",
         "GOWORK": "off",
         "CGO_ENABLED": "0",
+        **program.environment,
     }
 
-    def go(*words, folder):
+    def build_step(*command, folder):
         done = subprocess.run(
-            ["go", *words], cwd=folder, env=environment, capture_output=True, text=True
+            command, cwd=folder, env=environment, capture_output=True, text=True
         )
         if done.returncode != 0:
             lines = (done.stdout + done.stderr).strip().splitlines()
@@ -122,59 +158,39 @@ def go_program(name):
         return done.stdout
 
     PEERS.joinpath("bin").mkdir(parents=True, exist_ok=True)
-    module_folder = json.loads(go("mod", "download", "-json", f"{module}@{version}", folder=PEERS))
     # Built as its own main module, a program gets the versions that its go.mod and go.sum have.
     with tempfile.TemporaryDirectory(dir=PEERS, prefix="source-") as source:
-        shutil.copytree(module_folder["Dir"], source, dirs_exist_ok=True)
-        if name in ("kube-apiserver", "kubectl"):
+        if program.repository:
+            clone = ("git", "clone", "--quiet", "--depth=1", f"--branch={version}")
+            build_step(*clone, program.repository, source, folder=PEERS)
+        else:
+            module = f"{program.module}@{version}"
+            told = build_step("go", "mod", "download", "-json", module, folder=PEERS)
+            shutil.copytree(json.loads(told)["Dir"], source, dirs_exist_ok=True)
+        if program.module == KUBERNETES[0]:
             # A vendor folder of which the module has nothing but a note about its owners.
             shutil.rmtree(pathlib.Path(source) / "vendor", ignore_errors=True)
         # What the Go at hand can build is not to wait for another one.
         edits = ["-toolchain=none"]
-        for replaced in json.loads(go("mod", "edit", "-json", folder=source)).get("Replace") or []:
+        described = json.loads(build_step("go", "mod", "edit", "-json", folder=source))
+        for replaced in described.get("Replace") or []:
             # Modules that lie beside this one in its repository, and are modules of their own here.
             if replaced["New"].get("Version") is None:
                 edits.append(f"-dropreplace={replaced['Old']['Path']}")
-                if module == "k8s.io/kubernetes":
+                if program.module == KUBERNETES[0]:
                     # Kubernetes 1.37.2 is released together with v0.37.2 of its parts.
                     edits.append(
                         f"-require={replaced['Old']['Path']}@v0{version.removeprefix('v1')}"
                     )
-        go("mod", "edit", *edits, folder=source)
+        build_step("go", "mod", "edit", *edits, folder=source)
         new = pathlib.Path(source) / "built-program"
-        flags = ["-mod=mod", "-trimpath", "-ldflags=-s -w", f"-o={new}"]
-        go("build", *flags, package, folder=source)
+        is_vendored = (pathlib.Path(source) / "vendor" / "modules.txt").exists()
+        mode = "-mod=vendor" if is_vendored else "-mod=mod"
+        flags = [mode, f"-tags={program.tags}", "-trimpath", "-ldflags=-s -w", f"-o={new}"]
+        build_step("go", "build", *flags, program.package, folder=source)
         # Moved when it is whole, so that a build that was stopped leaves no half.
         new.rename(built)
     print(f"built {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return built
-
-
-def zot_program():
-    """The zot that PEERS_ZOT names, or that a Docker engine takes out of its image."""
-    named = os.environ.get("PEERS_ZOT") or shutil.which("zot")
-    if named:
-        return pathlib.Path(named)
-    built = PEERS / "bin" / ("zot-" + ZOT_IMAGE.rpartition(":")[2])
-    if built.exists():
-        return built
-    if (
-        not shutil.which("docker")
-        or subprocess.run(["docker", "info"], capture_output=True).returncode
-    ):
-        raise Absent(
-            "zot has no module in Go's proxy and is on PATH nowhere, and no Docker engine is here "
-            f"to get it out of {ZOT_IMAGE}: PEERS_ZOT names its binary"
-        )
-    PEERS.joinpath("bin").mkdir(parents=True, exist_ok=True)
-    made = subprocess.run(["docker", "create", ZOT_IMAGE], capture_output=True, text=True)
-    if made.returncode != 0:
-        raise Absent(f"{ZOT_IMAGE} cannot be had: {made.stderr.strip().splitlines()[-1]}")
-    container = made.stdout.strip()
-    try:
-        run("docker", "cp", f"{container}:/usr/bin/zot", built)
-    finally:
-        run("docker", "rm", container)
     return built
 
 
@@ -184,10 +200,6 @@ def debian_program(name, package=None):
     if not found:
         raise Absent(f"{name} is not on PATH: Debian's package {package or name} has it")
     return pathlib.Path(found)
-
-
-def skopeo_program():
-    return pathlib.Path(os.environ.get("PEERS_SKOPEO") or debian_program("skopeo"))
 
 
 def run(*command, folder=None, environment=None, text_input=None):

@@ -17,8 +17,8 @@ class Outcome:
 
     def __init__(self, done, folder):
         self.code = done.returncode
-        self.stdout = done.stdout
-        self.stderr = done.stderr
+        self.stdout = done.stdout.decode()
+        self.stderr = done.stderr.decode()
         self.folder = folder
         report = folder / "report.json"
         self.report = json.loads(report.read_text()) if report.exists() else None
@@ -32,10 +32,10 @@ class Outcome:
         return sum(arrived["sent_bytes"] for arrived in self.report["destinations"])
 
 
-def gcr_push(*words, variables=None, code=0, under=(), **settings):
+def gcr_push(*words, variables=None, code=0, under=(), stdin=b"", **settings):
     """Runs the program in an environment of nothing but the settings, and wants this exit code.
 
-    `under` is a program that runs it, with its first arguments.
+    `under` is a program that runs it, with its first arguments. `stdin` is what it can read there.
     """
     folder = new_folder("run")
     environment = {
@@ -57,13 +57,13 @@ def gcr_push(*words, variables=None, code=0, under=(), **settings):
         [*under, PROGRAM, *words],
         cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
-        text=True,
         timeout=300,
     )
-    if done.returncode != code:
+    outcome = Outcome(done, folder)
+    if outcome.code != code:
         raise Failure(
-            f"gcr-push ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}"
+            f"gcr-push ended with {outcome.code}, not {code}:\n{outcome.stdout}{outcome.stderr}"
         )
-    return Outcome(done, folder)
+    return outcome

@@ -18,18 +18,26 @@ from .programs import (
     run,
     start,
     wait_until,
-    zot_program,
 )
 
 
 class Registry:
     """A registry that runs, and a client for it that has nothing of gcr-push."""
 
-    def __init__(self, name, address, takes_docker=True, has_referrers=False, login=None):
+    def __init__(
+        self,
+        name,
+        address,
+        takes_docker=True,
+        has_referrers=False,
+        has_catalog=True,
+        login=None,
+    ):
         self.name = name
         self.address = address
         self.takes_docker = takes_docker
         self.has_referrers = has_referrers
+        self.has_catalog = has_catalog
         self.login = login
 
     def ask(self, method, path, data=None, headers=None):
@@ -199,7 +207,7 @@ def start_distribution(program, name, has_referrers=False, login=None, read_only
 
 
 def start_zot(name="zot", docker=False, access_control=None):
-    program = zot_program()
+    program = go_program("zot")
     folder, port = new_folder(name), free_port()
     served = {"address": "127.0.0.1", "port": str(port)}
     if docker:
@@ -230,6 +238,18 @@ def start_ggcr():
     return registry
 
 
+def start_olareg(read_only=False):
+    program = go_program("olareg")
+    folder, port = new_folder("olareg"), free_port()
+    log = folder / "log"
+    options = ("--addr=127.0.0.1", f"--port={port}", f"--dir={folder}", f"--store-ro={read_only}")
+    process = start(program, "serve", *options, log=log)
+    address = f"127.0.0.1:{port}"
+    registry = Registry("olareg", address, has_referrers=True, has_catalog=False)
+    wait_until(registry.answers, process, log)
+    return registry
+
+
 def start_docker_registry():
     program = debian_program("docker-registry")
     return start_distribution(program, "docker-registry 2.8")
@@ -243,6 +263,7 @@ REGISTRIES = {
     "docker-registry 2.8": start_docker_registry,
     "distribution 3": start_distribution_3,
     "ggcr": start_ggcr,
+    "olareg": start_olareg,
     "zot": start_zot,
     "zot for Docker": lambda: start_zot("zot for Docker", docker=True),
 }

@@ -4,18 +4,24 @@ import io
 import json
 import tarfile
 import time
+from functools import partial
 
 from .checks import Failure, check, expect, expect_same
 from .images import DOCKER_MANIFEST, OCI_MANIFEST, SBOM, Layout, Picture, Sample, as_json, digest_of
-from .programs import attempt, go_program, new_folder, run, skopeo_program
+from .programs import GO_PROGRAMS, attempt, debian_program, go_program, new_folder, run
 from .pushing import gcr_push
 from .registry import started
+
+SKOPEOS = {
+    "skopeo on PATH": lambda: debian_program("skopeo"),
+    f"skopeo {GO_PROGRAMS['skopeo'].version}": lambda: go_program("skopeo"),
+}
 
 
 def tools():
     sample = Sample()
-    running = started(["docker-registry 2.8", "distribution 3", "zot"])
-    homes = [running[name] for name in ("distribution 3", "zot") if name in running]
+    running = started(["docker-registry 2.8", "distribution 3", "zot", "olareg"])
+    homes = [running[name] for name in ("distribution 3", "zot", "olareg") if name in running]
     for home in homes:
         for tags, image in [("acme/app:1", sample.oci), ("acme/docker:1", sample.docker_archive)]:
             gcr_push(
@@ -27,7 +33,7 @@ def tools():
             ("crane", crane_reads),
             ("regctl", regctl_reads),
             ("oras", oras_reads),
-            ("skopeo", skopeo_reads),
+            *((peer, partial(skopeo_reads, program)) for peer, program in SKOPEOS.items()),
         ]:
             with check(tool, f"reads from {home.name}"):
                 reads(home, sample)
@@ -35,7 +41,7 @@ def tools():
             ("crane", crane_writes),
             ("regctl", regctl_writes),
             ("oras", oras_writes),
-            ("skopeo", skopeo_writes),
+            *((peer, partial(skopeo_writes, program)) for peer, program in SKOPEOS.items()),
         ]:
             with check(tool, f"what it writes from {home.name} is pushed"):
                 writes(home, sample)
@@ -157,8 +163,8 @@ def oras_reads(home, sample):
         )
 
 
-def skopeo_reads(home, sample):
-    skopeo = skopeo_program()
+def skopeo_reads(program, home, sample):
+    skopeo = program()
     image = f"docker://{home.address}/acme/app:1"
     raw = run(skopeo, "inspect", "--raw", "--tls-verify=false", image).encode()
     expect(raw == sample.layout.blobs[sample.digest], "skopeo reads another manifest")
@@ -233,8 +239,8 @@ def oras_writes(home, sample):
     written_is_pushed(home, f"oci:{folder}/layout:1", sample, referrers=True)
 
 
-def skopeo_writes(home, sample):
-    skopeo = skopeo_program()
+def skopeo_writes(program, home, sample):
+    skopeo = program()
     folder = new_folder("skopeo")
     copy = ("copy", "--all", "--src-tls-verify=false", f"docker://{home.address}/acme/app:1")
     run(skopeo, *copy, f"oci-archive:{folder}/oci.tar:1")
