@@ -242,10 +242,13 @@ impl Diagnostic for MirrorError {
                 vec!["leave it out with `exclude`, or have the object name an image".to_owned()]
             }
             Self::NoManifest(_) => vec![
-                "a path is relative to where gcr-push runs; `*` stands for a part of a name, `**` \
-                 for any folders"
+                "a path is relative to where gcr-push runs and names files, not a folder; `*` \
+                 stands for a part of a name, `**` for any folders"
                     .to_owned(),
             ],
+            Self::UnreadManifest(_, cause) if cause.kind() == io::ErrorKind::InvalidData => {
+                vec!["save it as UTF-8: `>` of Windows PowerShell writes UTF-16".to_owned()]
+            }
             Self::NoYaml { .. } => vec![
                 "of a chart, read what `helm template` prints, not its templates".to_owned(),
             ],

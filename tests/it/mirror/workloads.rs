@@ -440,6 +440,10 @@ fn manifests_without_an_image_are_reported() {
         ),
         run("t.yaml", "image: {{ .Values.image }}: x\n", "t.yaml"),
         run("t.yaml", "", "'missing/*.yaml', 'gone.yaml'"),
+        run("folder/t.yaml", "", "folder"),
+        of_manifests(destination.address(), "utf-16.yaml")
+            .file("utf-16.yaml", b"\xff\xfea\0")
+            .run(),
     ];
     let errors = errors.map(|outcome| outcome.error());
     insta::assert_snapshot!(errors.join("\n"), @"
@@ -457,11 +461,20 @@ fn manifests_without_an_image_are_reported() {
 
     error: `missing/*.yaml` in `paths` matches no file
 
-    hint: a path is relative to where gcr-push runs; `*` stands for a part of a name, `**` for any folders
+    hint: a path is relative to where gcr-push runs and names files, not a folder; `*` stands for a part of a name, `**` for any folders
 
     error: `gone.yaml` in `paths` matches no file
 
-    hint: a path is relative to where gcr-push runs; `*` stands for a part of a name, `**` for any folders
+    hint: a path is relative to where gcr-push runs and names files, not a folder; `*` stands for a part of a name, `**` for any folders
+
+    error: `folder` in `paths` matches no file
+
+    hint: a path is relative to where gcr-push runs and names files, not a folder; `*` stands for a part of a name, `**` for any folders
+
+    error: could not read `utf-16.yaml`
+      caused by: stream did not contain valid UTF-8
+
+    hint: save it as UTF-8: `>` of Windows PowerShell writes UTF-16
     ");
 }
 
