@@ -51,7 +51,7 @@ struct Entry {
     auth: String,
 }
 
-/// The text of a Docker config with one login for each server.
+/// The text of a Docker config with one login for each server, byte for byte as kubectl writes it.
 pub(super) fn docker_config(logins: &BTreeMap<String, SecretLogin>) -> String {
     let entry = |(server, login): (&String, &SecretLogin)| {
         let (username, password) = (login.user.clone(), login.password.expose().to_owned());
@@ -64,7 +64,13 @@ pub(super) fn docker_config(logins: &BTreeMap<String, SecretLogin>) -> String {
         (server.clone(), entry)
     };
     let auths = logins.iter().map(entry).collect();
-    json!(DockerConfig { auths }).to_string()
+    #[expect(clippy::expect_used, reason = "strings and maps always make JSON")]
+    let text = serde_json::to_string(&DockerConfig { auths }).expect("a Docker config is JSON");
+    // Go escapes these too. JSON has them in strings alone.
+    let escaped = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+    escaped.into_iter().fold(text, |text, character| {
+        text.replace(character, &format!("\\u{:04x}", u32::from(character)))
+    })
 }
 
 /// Parses the text that [`docker_config`] writes. `None` if it contains anything else.
@@ -123,11 +129,10 @@ mod tests {
         let logins = ["us.gcr.io", "gcr.io", "us.gcr.io"]
             .map(|server| (server.to_owned(), SecretLogin::new("u", "p")));
         let text = docker_config(&logins.into());
-        let entry = json!({ "username": "u", "password": "p", "auth": "dTpw" });
-        let value: Value = serde_json::from_str(&text).unwrap();
+        let entry = r#"{"username":"u","password":"p","auth":"dTpw"}"#;
         assert_eq!(
-            value,
-            json!({ "auths": { "gcr.io": entry, "us.gcr.io": entry } })
+            text,
+            format!(r#"{{"auths":{{"gcr.io":{entry},"us.gcr.io":{entry}}}}}"#)
         );
     }
 

@@ -4,8 +4,6 @@ use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::forms::render;
@@ -56,16 +54,12 @@ fn kubectl(arguments: &[&str], input: &str) -> Option<Value> {
     Some(comparable(serde_json::from_slice(&output.stdout).unwrap()))
 }
 
-/// The object without the empty time that kubectl omits since 1.34, and with its Docker config
-/// decoded, because Go escapes more characters than JSON requires.
+/// The object without the empty time that kubectl omits since 1.34.
 fn comparable(mut object: Value) -> Value {
     let metadata = object["metadata"].as_object_mut().unwrap();
     if metadata.get("creationTimestamp") == Some(&Value::Null) {
         metadata.remove("creationTimestamp");
     }
-    let data = object["data"][".dockerconfigjson"].as_str().unwrap();
-    let file: Value = serde_json::from_slice(&STANDARD.decode(data).unwrap()).unwrap();
-    object["data"][".dockerconfigjson"] = file;
     object
 }
 
