@@ -22,6 +22,9 @@ struct SourceSummary {
     manifests: Option<Vec<Digest>>,
 }
 
+/// A destination with its registry and the digest that it has of an image. `None` if that is unknown.
+type Found<'a> = (&'a Target, Option<(Arc<Registry>, Option<Digest>)>);
+
 impl Planner<'_> {
     /// Determines the state of an image at each destination. Returns the unchanged image, and
     /// either the image with its states and the errors of required destinations, or the error of
@@ -43,31 +46,23 @@ impl Planner<'_> {
     ) -> Result<(PlannedImage, Vec<MirrorError>), MirrorError> {
         let settings = image.settings(self.settings);
         let settled;
-        let image = match &image.running {
+        let (image, known) = match &image.running {
             Some(running) => {
-                settled = self.settle(image, running).await?;
-                &settled
+                let known = self.at_destinations(image, running).await;
+                settled = self.settle(image, running, &known.0).await?;
+                (&settled, Some(known))
             }
-            None => image,
+            None => (image, None),
         };
         let registry = self.registries.source(&image.source.endpoint).await?;
         let Some(mut summary) = self.summarize(&registry, image, &settings).await? else {
             // The push reads the manifest again and reports the error.
             return Ok((image.clone(), Vec::new()));
         };
-        let (mut found, mut errors) = (Vec::new(), Vec::new());
-        for (target, _) in &image.destinations {
-            match self.destination_digest(target, &summary.digest).await {
-                Ok(there) => found.push((target, Some(there))),
-                // A failing destination does not affect the others.
-                Err(error) => {
-                    found.push((target, None));
-                    if !target.best_effort {
-                        errors.push(error);
-                    }
-                }
-            }
-        }
+        let (found, mut errors) = match known {
+            Some(known) => known,
+            None => self.at_destinations(image, &summary.digest).await,
+        };
         let mut existing = found.iter().filter_map(|(_, there)| there.as_ref());
         let differs = existing.any(|(_, digest)| digest.as_ref() != Some(&summary.digest));
         if differs && !push::is_unfiltered(&settings) {
@@ -129,15 +124,13 @@ impl Planner<'_> {
         &self,
         image: &PlannedImage,
         running: &Digest,
+        found: &[Found<'_>],
     ) -> Result<PlannedImage, MirrorError> {
         let mut settled = image.clone();
         settled.running = None;
-        let mut is_everywhere = true;
-        for (target, _) in &image.destinations {
-            let there = self.destination_digest(target, running).await;
-            is_everywhere &= matches!(there, Ok((_, Some(digest))) if digest == *running);
-        }
-        if is_everywhere {
+        let is_there =
+            |(_, there): &Found<'_>| matches!(there, Some((_, Some(digest))) if digest == running);
+        if found.iter().all(is_there) {
             settled.source.digest = Some(running.clone());
             return Ok(settled);
         }
@@ -163,6 +156,28 @@ impl Planner<'_> {
         }
         settled.source.digest = Some(running.clone());
         Ok(settled)
+    }
+
+    /// What each destination has of an image, and the errors of required destinations.
+    async fn at_destinations<'a>(
+        &self,
+        image: &'a PlannedImage,
+        expected: &Digest,
+    ) -> (Vec<Found<'a>>, Vec<MirrorError>) {
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        for (target, _) in &image.destinations {
+            match self.destination_digest(target, expected).await {
+                Ok(there) => found.push((target, Some(there))),
+                // A failing destination does not affect the others.
+                Err(error) => {
+                    found.push((target, None));
+                    if !target.best_effort {
+                        errors.push(error);
+                    }
+                }
+            }
+        }
+        (found, errors)
     }
 
     /// The registry of a destination and the digest of its tag, or the digest itself if it has no tag
