@@ -128,6 +128,39 @@ def podman_pulls(registry, sample, login_file):
         stop(process)
 
 
+def start_containerd(program, ctr, folder):
+    """Starts containerd, whose files are all in `folder`, and returns its socket's path."""
+    if os.geteuid() != 0:
+        raise Absent("containerd takes root, and this is none")
+    address = folder / "containerd.sock"
+    config = folder / "config.toml"
+    # A later one reads version 2 as well. `native` copies where `overlayfs` mounts.
+    config.write_text(
+        textwrap.dedent(
+            f"""\
+        version = 2
+        root = "{folder}/root"
+        state = "{folder}/state"
+        [grpc]
+          address = "{address}"
+        [plugins."io.containerd.grpc.v1.cri"]
+          stream_server_address = "127.0.0.1"
+        [plugins."io.containerd.grpc.v1.cri".cni]
+          conf_dir = "{folder}/cni"
+        [plugins."io.containerd.grpc.v1.cri".containerd]
+          snapshotter = "native"
+        [plugins."io.containerd.internal.v1.opt"]
+          path = "{folder}/opt"
+    """
+        )
+    )
+    log = folder / "log"
+    process = start(program, f"--config={config}", log=log)
+    asked = (ctr, f"--address={address}", "version")
+    wait_until(lambda: attempt(*asked).returncode == 0, process, log)
+    return address
+
+
 def containerd_pulls(registry, sample, login_file, peer, programs):
     app = f"{registry.address}/acme/app:1"
     folder = new_folder("containerd")
@@ -142,32 +175,8 @@ def containerd_pulls(registry, sample, login_file, peer, programs):
         return ("--local",) if "--local" in ctr("images", command, "--help") else ()
 
     with check(peer, "it runs"):
-        program, _ = programs()
-        if os.geteuid() != 0:
-            raise Absent("containerd takes root, and this is none")
-        config = folder / "config.toml"
-        # A later one reads version 2 as well. `native` copies where `overlayfs` mounts.
-        config.write_text(
-            textwrap.dedent(
-                f"""\
-            version = 2
-            root = "{folder}/root"
-            state = "{folder}/state"
-            [grpc]
-              address = "{address}"
-            [plugins."io.containerd.grpc.v1.cri"]
-              stream_server_address = "127.0.0.1"
-            [plugins."io.containerd.grpc.v1.cri".cni]
-              conf_dir = "{folder}/cni"
-            [plugins."io.containerd.grpc.v1.cri".containerd]
-              snapshotter = "native"
-            [plugins."io.containerd.internal.v1.opt"]
-              path = "{folder}/opt"
-        """
-            )
-        )
-        process = start(program, f"--config={config}", log=folder / "log")
-        wait_until(lambda: ctr("version", runs=attempt).returncode == 0, process, folder / "log")
+        program, ctr_program = programs()
+        start_containerd(program, ctr_program, folder)
     if not has_passed():
         return
     entry = json.loads(login_file.read_text())["auths"][registry.address]

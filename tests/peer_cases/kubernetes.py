@@ -1,4 +1,4 @@
-"""The pull secret in a real cluster, as far as its API goes."""
+"""The pull secret in a real cluster, and the images that it runs."""
 
 import base64
 import concurrent.futures
@@ -12,191 +12,12 @@ import threading
 import time
 
 from .checks import Absent, check, expect, expect_same, has_passed
+from .cluster import ISSUER, Cluster
 from .images import Sample, as_json
-from .programs import (
-    GO_PROGRAMS,
-    ROOT,
-    attempt,
-    debian_program,
-    free_port,
-    go_program,
-    new_folder,
-    run,
-    start,
-    wait_until,
-)
+from .programs import GO_PROGRAMS, ROOT, attempt, new_folder
 from .pushing import gcr_push
-from .registry import DIRECT, LOGIN, Registry, start_distribution_3
-
-
-ISSUER = "https://peers.invalid"
-
-
-class Cluster:
-    """A kube-apiserver with an etcd, and kubectl as its administrator."""
-
-    def __init__(self):
-        self.kubectl_program = go_program("kubectl")
-        etcd, apiserver = go_program("etcd"), go_program("kube-apiserver")
-        self.folder = new_folder("cluster")
-        self.make_certificates()
-        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-        process = start(
-            etcd,
-            f"--data-dir={self.folder}/etcd",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync",
-            log=self.folder / "etcd.log",
-        )
-        wait_until(lambda: is_healthy(f"{client}/health"), process, self.folder / "etcd.log")
-        self.server = f"https://127.0.0.1:{free_port()}"
-        log = self.folder / "apiserver.log"
-        process = start(
-            apiserver,
-            f"--etcd-servers={client}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={self.server.rpartition(':')[2]}",
-            f"--cert-dir={self.folder}/unused",
-            f"--tls-cert-file={self.folder}/server.crt",
-            f"--tls-private-key-file={self.folder}/server.key",
-            f"--client-ca-file={self.folder}/ca.crt",
-            "--authorization-mode=RBAC",
-            f"--service-account-issuer={ISSUER}",
-            f"--service-account-key-file={self.folder}/accounts.pub",
-            f"--service-account-signing-key-file={self.folder}/accounts.key",
-            "--service-cluster-ip-range=10.0.0.0/24",
-            # No Pod will look for it.
-            "--endpoint-reconciler-type=none",
-            log=log,
-        )
-        self.administrator = self.kubeconfig("default", self.certificate("administrator"))
-        wait_until(
-            lambda: self.try_kubectl("get", "--raw=/readyz").stdout == "ok",
-            process,
-            log,
-            seconds=180,
-        )
-
-    def make_certificates(self):
-        """An authority, what it signs, and the key that signs the tokens of service accounts."""
-        openssl = debian_program("openssl")
-        curve = (
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        )
-
-        def make(name, subject, *more):
-            files = (f"-keyout={name}.key", f"-out={name}.crt")
-            words = [word for file in files for word in file.split("=")]
-            run(
-                openssl, "req", "-x509", *curve, *words, "-subj", subject, *more, folder=self.folder
-            )
-
-        make("ca", "/CN=peers")
-        by_ca = ("-CA", "ca.crt", "-CAkey", "ca.key")
-        address = ("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
-        # Without this, openssl makes an authority of it, which not every client takes for a server.
-        by_ca += ("-addext", "basicConstraints=critical,CA:FALSE")
-        make("server", "/CN=localhost", *by_ca, *address)
-        client = ("-addext", "extendedKeyUsage=clientAuth")
-        make("administrator", "/O=system:masters/CN=administrator", *by_ca, *client)
-        make("deployer", "/CN=deployer", *by_ca, *client)
-        run(openssl, "genrsa", "-out", "accounts.key", "2048", folder=self.folder)
-        public = ("-pubout", "-out", "accounts.pub")
-        run(openssl, "rsa", "-in", "accounts.key", *public, folder=self.folder)
-
-    def data_of(self, name):
-        return base64.b64encode((self.folder / name).read_bytes()).decode()
-
-    def certificate(self, name):
-        """What a kubeconfig says of a user with this certificate."""
-        return {
-            "client-certificate-data": self.data_of(f"{name}.crt"),
-            "client-key-data": self.data_of(f"{name}.key"),
-        }
-
-    def kubeconfig(self, namespace, user):
-        """A kubeconfig of this cluster for one who signs in so."""
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "peers",
-            "contexts": [
-                {
-                    "name": "peers",
-                    "context": {"cluster": "peers", "user": "peers", "namespace": namespace},
-                }
-            ],
-            "clusters": [
-                {
-                    "name": "peers",
-                    "cluster": {
-                        "server": self.server,
-                        "certificate-authority-data": self.data_of("ca.crt"),
-                    },
-                }
-            ],
-            "users": [{"name": "peers", "user": user}],
-        }
-        path = new_folder("kube") / "config"
-        path.write_text(json.dumps(config))
-        return path
-
-    def try_kubectl(self, *words, kubeconfig=None, text_input=None):
-        # Without a home, kubectl keeps no cache outside of what is deleted in the end.
-        environment = {"HOME": str(self.folder)}
-        command = (self.kubectl_program, f"--kubeconfig={kubeconfig or self.administrator}", *words)
-        return attempt(*command, environment=environment, text_input=text_input)
-
-    def kubectl(self, *words, text_input=None):
-        done = self.try_kubectl(*words, text_input=text_input)
-        expect(done.returncode == 0, f"kubectl {' '.join(words)} failed: {done.stderr}")
-        return done.stdout
-
-    def apply(self, *objects):
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self.kubectl("apply", "--filename=-", text_input=json.dumps(listed))
-
-    def get(self, kind, namespace, name):
-        """What kubectl reads, or None where it is not there."""
-        words = (
-            "get",
-            kind,
-            name,
-            f"--namespace={namespace}",
-            "--output=json",
-            "--show-managed-fields",
-        )
-        done = self.try_kubectl(*words)
-        if done.returncode != 0:
-            expect("(NotFound)" in done.stderr, f"kubectl get failed: {done.stderr}")
-            return None
-        return json.loads(done.stdout)
-
-    def namespace(self, name):
-        """Makes a namespace with the service account that a whole cluster would put there."""
-        self.kubectl("create", "namespace", name)
-        self.kubectl("create", "serviceaccount", "default", f"--namespace={name}")
-
-    def token(self, namespace, account):
-        return self.kubectl("create", "token", account, f"--namespace={namespace}").strip()
-
-
-def is_healthy(url):
-    try:
-        with DIRECT.open(url, timeout=5) as answer:
-            return json.load(answer)["health"] == "true"
-    except OSError:
-        return False
+from .registry import LOGIN, Registry, start_distribution_3
+from .workloads import workloads
 
 
 def kubernetes():
@@ -226,7 +47,7 @@ def kubernetes():
         ("a namespace is created when asked", namespace_is_created),
         ("the file is what this kubectl prints", file_is_kubectls),
         ("the file is applied by kubectl", file_is_applied_by_kubectl),
-        ("the Role of the README is enough", role_of_the_readme),
+        ("the Role of docs/pull-secret.md is enough", documented_role),
         ("the Role of deploy/pull-secret-refresher.yaml is enough", role_of_the_refresher),
         ("a client certificate", client_certificate),
         ("an exec plugin with a token, and with a certificate", exec_plugins),
@@ -235,11 +56,12 @@ def kubernetes():
     ]:
         with check(peer, what):
             holds(secret)
-    for resource, verb in [(kind, verb) for kind, verbs in readme_rules() for verb in verbs]:
+    for resource, verb in [(kind, verb) for kind, verbs in documented_rules() for verb in verbs]:
         with check(
             peer, f"without `{verb}` on {resource} nothing is written, and the hint mends it"
         ):
             one_verb_less(secret, resource, verb)
+    workloads(cluster, peer)
 
 
 # In a Pod, there is none.
@@ -536,9 +358,9 @@ def file_is_applied_by_kubectl(secret):
         secret.expect_in(namespace)
 
 
-def readme_rules():
-    """Resources and verbs of the Role in the README."""
-    text = (ROOT / "README.md").read_text().split("\n## The pull secret\n")[1]
+def documented_rules():
+    """Resources and verbs of the Role in the page of the pull secret."""
+    text = (ROOT / "docs" / "pull-secret.md").read_text()
     rules = re.search(r"```yaml\nrules:\n(.*?)```", text, re.DOTALL)[1]
     found = re.findall(r"resources: \[(\w+)\]\n +verbs: \[([a-z, ]+)\]", rules)
     return [(resource, verbs.split(", ")) for resource, verbs in found]
@@ -573,12 +395,12 @@ def deployer_in(cluster, namespace, rules):
     return cluster.kubeconfig(namespace, {"token": cluster.token(namespace, "deployer")})
 
 
-def role_of_the_readme(secret):
-    rules = readme_rules()
+def documented_role(secret):
+    rules = documented_rules()
     expect_same(
         [kind for kind, _ in rules],
         ["secrets", "serviceaccounts"],
-        "what the README's Role is about",
+        "what the page's Role is about",
     )
     kubeconfig = deployer_in(secret.cluster, "role", rules)
     for labels in ("team=shop", "team=other", "team=other"):
@@ -605,7 +427,7 @@ def role_of_the_readme(secret):
 def one_verb_less(secret, resource, verb):
     less = [
         (kind, [one for one in verbs if (kind, one) != (resource, verb)])
-        for kind, verbs in readme_rules()
+        for kind, verbs in documented_rules()
     ]
     cluster, namespace = secret.cluster, f"no-{verb}-{resource}"
     kubeconfig = deployer_in(cluster, namespace, less)
@@ -646,7 +468,7 @@ def client_certificate(secret):
     kubeconfig = secret.cluster.kubeconfig("certificate", secret.cluster.certificate("deployer"))
     refused = secret.run(kubeconfig=kubeconfig, code=3)
     expect("deployer" in refused.stderr, f"who is refused is not told: {refused.stderr}")
-    allow(secret.cluster, "certificate", readme_rules(), {"kind": "User", "name": "deployer"})
+    allow(secret.cluster, "certificate", documented_rules(), {"kind": "User", "name": "deployer"})
     secret.run(kubeconfig=kubeconfig, pull_secret_service_accounts="default")
     secret.expect_in("certificate")
     files = {
@@ -661,9 +483,9 @@ def client_certificate(secret):
 
 def exec_plugins(secret):
     cluster = secret.cluster
-    deployer_in(cluster, "plugin", readme_rules())
+    deployer_in(cluster, "plugin", documented_rules())
     cluster.namespace("certificate-plugin")
-    allow(cluster, "certificate-plugin", readme_rules(), {"kind": "User", "name": "deployer"})
+    allow(cluster, "certificate-plugin", documented_rules(), {"kind": "User", "name": "deployer"})
     certificate = {
         "clientCertificateData": (cluster.folder / "deployer.crt").read_text(),
         "clientKeyData": (cluster.folder / "deployer.key").read_text(),
@@ -713,7 +535,7 @@ def signed_token(cluster, namespace, account, lasts):
 
 def expired_token(secret):
     cluster = secret.cluster
-    deployer_in(cluster, "expired", readme_rules())
+    deployer_in(cluster, "expired", documented_rules())
     # The same token, but for its end, is taken.
     for lasts, code in [(-3600, 3), (3600, 0)]:
         kubeconfig = cluster.kubeconfig(
@@ -730,7 +552,7 @@ def account_of_a_pod(secret):
     if os.geteuid() != 0 or attempt("unshare", "--mount", "true").returncode != 0:
         raise Absent("a mount namespace takes root and util-linux's unshare")
     cluster = secret.cluster
-    deployer_in(cluster, "pod", readme_rules())
+    deployer_in(cluster, "pod", documented_rules())
     folder = new_folder("pod") / "secrets" / "kubernetes.io" / "serviceaccount"
     folder.mkdir(parents=True)
     (folder / "token").write_text(cluster.token("pod", "deployer"))

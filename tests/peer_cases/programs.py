@@ -25,6 +25,8 @@ class Program(typing.NamedTuple):
     package: str
     # Where its git repository is, if Go's proxy does not have the module.
     repository: str = ""
+    # A file of these checks that is the package, if the module is a library.
+    main: str = ""
     tags: str = ""
     environment: dict = {}
 
@@ -43,6 +45,10 @@ GO_PROGRAMS = {
     "containerd": Program(*CONTAINERD, "./cmd/containerd"),
     "ctr": Program(*CONTAINERD, "./cmd/ctr"),
     "crictl": Program("sigs.k8s.io/cri-tools", "v1.37.0", "./cmd/crictl"),
+    # What k3s and RKE2 read their registries.yaml with.
+    "wharfie": Program(
+        "github.com/rancher/wharfie", "v0.7.1", "./k3s_digest", main="k3s_digest.go"
+    ),
     "zot": Program(
         "zotregistry.dev/zot/v2",
         "v2.1.20",
@@ -167,6 +173,10 @@ def go_program(name):
             module = f"{program.module}@{version}"
             told = build_step("go", "mod", "download", "-json", module, folder=PEERS)
             shutil.copytree(json.loads(told)["Dir"], source, dirs_exist_ok=True)
+        if program.main:
+            folder = pathlib.Path(source) / program.package
+            folder.mkdir()
+            shutil.copy(ROOT / "tests" / "peer_cases" / program.main, folder)
         if program.module == KUBERNETES[0]:
             # A vendor folder of which the module has nothing but a note about its owners.
             shutil.rmtree(pathlib.Path(source) / "vendor", ignore_errors=True)

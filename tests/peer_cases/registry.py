@@ -4,6 +4,7 @@ import base64
 import gzip
 import http.client
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -32,6 +33,8 @@ class Registry:
         has_referrers=False,
         has_catalog=True,
         login=None,
+        log=None,
+        process=None,
     ):
         self.name = name
         self.address = address
@@ -39,6 +42,8 @@ class Registry:
         self.has_referrers = has_referrers
         self.has_catalog = has_catalog
         self.login = login
+        self.log = log
+        self.process = process
 
     def ask(self, method, path, data=None, headers=None):
         """Status, headers and body of one request, whatever the status."""
@@ -53,6 +58,11 @@ class Registry:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as answer:
             return answer.code, answer.headers, answer.read()
+
+    def requests(self):
+        """Method and path of every request so far, by the log of distribution."""
+        log = self.log.read_text(errors="replace")
+        return re.findall(r'(?m)^\S+ - .*"([A-Z]+) (\S+) HTTP/1\.1"', log)
 
     def answers(self):
         try:
@@ -201,7 +211,10 @@ def start_distribution(program, name, has_referrers=False, login=None, read_only
     # Version 3 sends traces to a collector unless told not to.
     quiet = {"OTEL_TRACES_EXPORTER": "none"}
     process = start(program, "serve", folder / "config.yml", log=log, environment=quiet)
-    registry = Registry(name, f"127.0.0.1:{port}", has_referrers=has_referrers, login=login)
+    address = f"127.0.0.1:{port}"
+    registry = Registry(
+        name, address, has_referrers=has_referrers, login=login, log=log, process=process
+    )
     wait_until(registry.answers, process, log)
     return registry
 
