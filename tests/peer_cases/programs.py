@@ -47,7 +47,7 @@ GO_PROGRAMS = {
     "crictl": Program("sigs.k8s.io/cri-tools", "v1.37.0", "./cmd/crictl"),
     # What k3s and RKE2 read their registries.yaml with.
     "wharfie": Program(
-        "github.com/rancher/wharfie", "v0.7.1", "./k3s_digest", main="k3s_digest.go"
+        "github.com/rancher/wharfie", "v0.7.1", "./k3s_endpoints", main="k3s_endpoints.go"
     ),
     "zot": Program(
         "zotregistry.dev/zot/v2",
