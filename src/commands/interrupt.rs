@@ -199,7 +199,7 @@ impl fmt::Display for Interruption {
             Self::HungUp => formatter.write_str("stopped by SIGHUP"),
             Self::Timeout(timeout) => write!(
                 formatter,
-                "stopped after {} s, which is all that `timeout` allows",
+                "stopped after {} s, the limit that `timeout` sets",
                 timeout.as_secs()
             ),
         }
@@ -281,7 +281,7 @@ impl fmt::Display for Interrupted {
             (TagState::Updated, "tagged"),
             (
                 TagState::Requested,
-                "perhaps tagged, for the answer was not heard",
+                "perhaps tagged, because no response arrived",
             ),
             (TagState::Pending, "not tagged"),
         ] {
@@ -313,12 +313,12 @@ impl Diagnostic for Interrupted {
 
     fn hints(&self) -> Vec<String> {
         let again = if self.progress.is_empty() {
-            "run this again: what has arrived is not sent again".to_owned()
+            "run this again: it does not send again what has arrived".to_owned()
         } else {
             "run this again".to_owned()
         };
         match self.cause {
-            Interruption::Timeout(_) => vec![again, "or allow more time with `timeout`".to_owned()],
+            Interruption::Timeout(_) => vec![again, "or raise `timeout`".to_owned()],
             Interruption::Terminated | Interruption::Interrupted | Interruption::HungUp => {
                 vec![again]
             }
@@ -353,7 +353,7 @@ mod tests {
         tag_log.note("r/a:2", TagState::Requested);
         assert_eq!(
             Interrupted::new(Interruption::Terminated, &tag_log, &state).to_string(),
-            "stopped by SIGTERM\ntagged: `r/a:1`\nperhaps tagged, for the answer was not heard: \
+            "stopped by SIGTERM\ntagged: `r/a:1`\nperhaps tagged, because no response arrived: \
              `r/a:2`\nnot tagged: `r/b:1`"
         );
     }

@@ -41,5 +41,5 @@ pub enum MissingCredentials {
 }
 
 /// The reason in the notice of a skipped run.
-pub(super) const NO_CREDENTIAL: &str = "there is no credential here, as in a pull request of a fork, \
+pub(super) const NO_CREDENTIAL: &str = "there is no credential, as in a pull request from a fork, \
                                         and `missing_credentials` is `skip`";

@@ -79,7 +79,7 @@ fn push_writes_outputs_and_summary_without_annotation() {
     | --- | --- | --- | --- | ---: |
     | pushed, checked | <code>gcr.io/<wbr>acme/<wbr>app</code> | <code>1.2</code> <code>latest</code> | <code>[SHORT]</code> | 468 B |
 
-    468 B sent, 0 B were there already, in [TIME] s.
+    468 B sent, 0 B already existed, in [TIME] s.
 
     ```text
     sha256:[DIGEST]
@@ -283,7 +283,7 @@ fn dry_run_has_no_push_outputs_and_says_so() {
     | --- | --- | --- | --- | ---: |
     | would be pushed | <code>gcr.io/<wbr>acme/<wbr>app</code> | <code>1</code> | <code>[SHORT]</code> | 468 B |
 
-    468 B would be sent, 0 B are there already; found in [TIME] s.
+    468 B would be sent, 0 B already exist; checked in 0.1 s.
     ");
 }
 
@@ -294,8 +294,8 @@ fn kept_tag_and_present_image_are_no_push() {
     let again = push(&google).run().exits_with(0);
     let title = |text: &str| text.lines().next().unwrap().to_owned();
     insta::assert_snapshot!(title(&again.summary), @"### gcr-push: :white_check_mark: \
-                                                     <code>gcr.io/<wbr>acme/<wbr>app</code> was \
-                                                     there already");
+                                                     <code>gcr.io/<wbr>acme/<wbr>app</code> already \
+                                                     existed");
     let other = classic_archive(&[(&TestImage::new("other", 1), &["app:1"])]);
     let kept = push(&google)
         .file("image.tar", other)
@@ -336,9 +336,9 @@ fn unlistable_image_is_a_warning() {
     google.standin.fault(refused);
     let step_result = push(&google).run().exits_with(0);
     insta::assert_snapshot!(step_result.annotations_of("warning").join("\n---\n"), @"
-    `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
+    `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself exists under its tags and its digest
     ---
-    `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself is there under its tags and its digest
+    `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself exists under its tags and its digest
     ");
     assert!(
         step_result.summary.contains(":warning:"),

@@ -169,7 +169,7 @@ fn progress_bars_are_cleared_after_ctrl_c() {
         error: stopped by SIGINT
           not tagged: `gcr.io/acme/app:1`
 
-        hint: run this again: what has arrived is not sent again
+        hint: run this again: it does not send again what has arrived
         exit code 130
         "));
     }

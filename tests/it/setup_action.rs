@@ -109,7 +109,7 @@ fn changed_binary_of_an_earlier_job_is_replaced() {
 fn commit_that_is_no_release_says_so() {
     let runner = Runner::new(PROGRAM, PROGRAM);
     fs::remove_file(runner.path("action/setup/SHA256SUMS")).unwrap();
-    insta::assert_snapshot!(runner.refuses(), @"::error title=gcr-push::this commit is no release: use gcr-push/gcr-push/setup@TAG with the tag of one, or the container action");
+    insta::assert_snapshot!(runner.refuses(), @"::error title=gcr-push::this commit is not a release: use gcr-push/gcr-push/setup@TAG with the tag of a release, or use the container action");
 }
 
 #[test]

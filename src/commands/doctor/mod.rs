@@ -117,7 +117,7 @@ impl DoctorReport {
             self.note(
                 "image",
                 "standard input",
-                "a push reads it, so it is not looked at",
+                "not checked, because a push reads it",
             );
             return Vec::new();
         }
@@ -178,9 +178,8 @@ impl DoctorReport {
             count => format!("{count} checks"),
         };
         let what = &self.current;
-        self.state.set(format!(
-            "while {what} was checked, with {checks} made before"
-        ));
+        self.state
+            .set(format!("while checking {what}, after {checks}"));
     }
 
     /// Makes every check of one destination or source. Stops at the first problem.
@@ -249,7 +248,7 @@ impl DoctorReport {
             _ => self.note(
                 "repository",
                 &side.name(),
-                "Google's APIs take no password, so it cannot be looked at",
+                "not checked: Google's APIs do not accept a password",
             ),
         }
     }
@@ -268,13 +267,13 @@ impl DoctorReport {
             return true;
         }
         if side.endpoint.is_google() {
-            self.pass("sign-in", &name, "the registry takes the credential");
+            self.pass("sign-in", &name, "the registry accepts the credential");
             return true;
         }
         match registry.probe_upload(side.repository).await {
             Ok(()) => {
-                self.pass("sign-in", &name, "the registry takes the credential");
-                self.pass("upload", &name, "it may be pushed to");
+                self.pass("sign-in", &name, "the registry accepts the credential");
+                self.pass("upload", &name, "pushing is allowed");
                 true
             }
             Err(cause) if cause.status().is_some_and(|status| status == 401) => {
@@ -325,11 +324,11 @@ impl DoctorReport {
                 let owner = info.as_ref().and_then(|info| info.email.clone());
                 let whose = owner
                     .as_ref()
-                    .map_or(String::new(), |email| format!(", which is `{email}`'s"));
+                    .map_or(String::new(), |email| format!(" of `{email}`"));
                 let expiry = info.and_then(|info| SystemTime::now().checked_add(info.lifetime));
                 let until = match token.expires_at.or(expiry) {
-                    Some(at) => format!("until {}Z", timestamp(at)),
-                    None => "until nobody says when".to_owned(),
+                    Some(at) => format!("valid until {}Z", timestamp(at)),
+                    None => "its expiry is not known".to_owned(),
                 };
                 self.pass("credential", &of, &format!("{credential}{whose}, {until}"));
                 Some(with_owner(credential.identity(), owner))
@@ -353,7 +352,7 @@ impl DoctorReport {
     ) -> Option<Arc<Registry>> {
         match Registry::open(endpoint, credential, network, !is_source).await {
             Ok(registry) => {
-                self.pass("host", endpoint.host(), "it answers as a registry");
+                self.pass("host", endpoint.host(), "it responds as a registry");
                 if endpoint.is_google() {
                     self.push(
                         "clock",
@@ -476,6 +475,6 @@ impl fmt::Display for DoctorReport {
 fn image_detail(image: &Image) -> String {
     match image.names.as_slice() {
         [] => "it can be read".to_owned(),
-        names => format!("it can be read, and calls itself {}", names.join(", ")),
+        names => format!("it can be read; its names are {}", names.join(", ")),
     }
 }

@@ -28,7 +28,7 @@ pub(super) enum Problem {
         identity: Identity,
     },
     /// The repository does not take pushed images.
-    #[error("`{}` in `{}` of `{}` takes no images: {what}", place.repository, place.location, place.project)]
+    #[error("`{}` in `{}` of `{}` does not accept images: {what}", place.repository, place.location, place.project)]
     OtherKind {
         /// The repository.
         place: ArtifactRegistryRepository,
@@ -39,7 +39,7 @@ pub(super) enum Problem {
     #[error(transparent)]
     Role(#[from] MissingRole),
     /// The scopes of the token are not enough for a push.
-    #[error("the token that is shown {identity} was made for less than a push takes")]
+    #[error("the token used {identity} does not have the scopes for a push")]
     Scopes {
         /// The identity of the token.
         identity: Identity,
@@ -77,7 +77,7 @@ impl Diagnostic for Problem {
         match self {
             Self::ApiOff(project) => vec![format!(
                 "enable it: `gcloud services enable artifactregistry.googleapis.com \
-                 --project={project}`; it takes a few minutes to be known everywhere"
+                 --project={project}`; it takes effect within minutes"
             )],
             Self::Upload(_, cause) => cause.hints(),
             Self::NoRepository {
@@ -89,13 +89,13 @@ impl Diagnostic for Problem {
                 let mut hints = Vec::new();
                 if let Some(location) = elsewhere {
                     hints.push(format!(
-                        "there is one of that name in `{location}`: push to \
+                        "a repository with this name exists in `{location}`: push to \
                          `{location}-docker.pkg.dev/{}/{}`",
                         place.project.replacen(':', "/", 1),
                         place.repository
                     ));
                 }
-                hints.push(format!("create it once: {}", place.create()));
+                hints.push(format!("create it: {}", place.create()));
                 if *is_made_by_push {
                     let (member, whose) = identity.grantee();
                     let command = place.let_create(&member);
@@ -104,7 +104,8 @@ impl Diagnostic for Problem {
                 hints
             }
             Self::OtherKind { place, .. } => vec![format!(
-                "push to a standard repository of the format Docker; another is made by {}",
+                "push to a standard repository with the format Docker; this command creates one: \
+                 {}",
                 ArtifactRegistryRepository {
                     repository: "NAME".to_owned(),
                     ..place.clone()
@@ -114,14 +115,13 @@ impl Diagnostic for Problem {
             Self::Role(role) => role.hints(),
             Self::Scopes { identity, writes } => {
                 vec![identity.lacks_scope(*writes).unwrap_or_else(|| {
-                    "let it be made with the scope \
-                     `https://www.googleapis.com/auth/cloud-platform`"
+                    "create it with the scope `https://www.googleapis.com/auth/cloud-platform`"
                         .to_owned()
                 })]
             }
             Self::Clock { .. } => vec![
-                "set the clock: Google refuses what is signed by one that is wrong by more than \
-                 some minutes"
+                "set the clock: Google refuses a signature if the clock is wrong by more than a \
+                 few minutes"
                     .to_owned(),
             ],
         }

@@ -70,7 +70,7 @@ pub(super) async fn check_repository(
         Err(error) => report.note(
             "repository",
             &of,
-            &format!("not looked at: {}", message_of(&error)),
+            &format!("not checked: {}", message_of(&error)),
         ),
     }
     permissions(report, google, identity, endpoint, place, is_source).await;
@@ -100,16 +100,16 @@ fn check_kind(
 ) -> CheckResult {
     let what = match (repository.format.as_str(), repository.mode.as_str()) {
         ("DOCKER", "REMOTE_REPOSITORY") if !is_source => "it is a cache of another registry",
-        ("DOCKER", "VIRTUAL_REPOSITORY") if !is_source => "it only shows others together",
+        ("DOCKER", "VIRTUAL_REPOSITORY") if !is_source => "it only combines other repositories",
         ("DOCKER", _) => {
             let is_fixed = repository
                 .docker_config
                 .as_ref()
                 .is_some_and(|config| config.immutable_tags);
             return if is_fixed {
-                CheckResult::Note("it is there; a tag that exists cannot be moved".to_owned())
+                CheckResult::Note("it exists; an existing tag cannot be moved".to_owned())
             } else {
-                CheckResult::Ok("it is there".to_owned())
+                CheckResult::Ok("it exists".to_owned())
             };
         }
         _ => "its format is not Docker",
@@ -134,12 +134,15 @@ async fn missing(
         let permissions = google.test_iam_permissions(url, &[CREATE_ON_PUSH]).await;
         match permissions {
             Ok(held) if !held.is_empty() => {
-                return CheckResult::Ok("it is not there yet; the first push makes it".to_owned());
+                return CheckResult::Ok(
+                    "it does not exist yet; the first push creates it".to_owned(),
+                );
             }
             Ok(_) => {}
             Err(error) => {
                 return CheckResult::Note(format!(
-                    "it is not there; whether a push may make it cannot be told: {}",
+                    "it does not exist; gcr-push could not check if a push is allowed to create \
+                     it: {}",
                     message_of(&error)
                 ));
             }
@@ -190,7 +193,7 @@ async fn permissions(
             report.note(
                 "permissions",
                 &of,
-                &format!("not looked at: {}", message_of(&error)),
+                &format!("not checked: {}", message_of(&error)),
             );
             return;
         }
@@ -203,7 +206,7 @@ async fn permissions(
     let pass = |text: &str| CheckResult::Ok(text.to_owned());
     if !is_source {
         let result = if permissions.write {
-            pass("it may be pushed to")
+            pass("pushing is allowed")
         } else {
             lacks(true)
         };
@@ -211,7 +214,7 @@ async fn permissions(
     }
     if permissions.read || is_source || permissions.write {
         let result = if permissions.read {
-            pass("it may be pulled and listed from")
+            pass("pulling and listing are allowed")
         } else {
             lacks(false)
         };

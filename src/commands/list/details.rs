@@ -34,7 +34,7 @@ pub(super) async fn complete(
 ) {
     // Every read counts as a pull, and Docker Hub limits free pulls.
     if registry.endpoint().is_docker_hub() {
-        tracing::info!("Docker Hub counts what is read as pulls, so digests alone are listed");
+        tracing::info!("Docker Hub counts reads as pulls, so only digests are listed");
         return;
     }
     let is_sized = images.iter().all(|image| image.manifest.size.is_some());
@@ -58,8 +58,8 @@ pub(super) async fn complete(
     let unread = later.len() + left.len();
     if wants_platforms && unread > 0 {
         tracing::warn!(
-            "the platforms of {unread} older manifests are not shown: the listing does not tell \
-             them, and {MAX_READS} were read"
+            "the platforms of {unread} older manifests are not shown: the listing does not \
+             contain them, and gcr-push read only {MAX_READS}"
         );
     }
 }
@@ -127,7 +127,7 @@ async fn read(
         }
     }
     if failures > 0 {
-        tracing::warn!("some manifests could not be read, so less is shown of them");
+        tracing::warn!("some manifests could not be read, so the list is incomplete");
     }
 }
 

@@ -45,12 +45,12 @@ impl Diagnostic for ListError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let name_hint =
-            "name the image in `name`, or in `tags` with its registry, to list its tags";
+        let name_hint = "to list the tags of an image, set `name`, or set `tags` to the image \
+                         with its registry";
         let mut hints = self.source_hints();
         match self {
             Self::Api(..) => {
-                hints.push("or name one in `repository`".to_owned());
+                hints.push("or set `repository`".to_owned());
             }
             Self::Nothing(_) => {
                 hints.push("check `image`, or `project_id`, `repository` and `name`".to_owned());
@@ -58,7 +58,7 @@ impl Diagnostic for ListError {
             Self::Listing(ListingError::Registry(..)) => {}
             Self::Listing(ListingError::NoCatalog(_, None)) => hints.push(name_hint.to_owned()),
             Self::Listing(ListingError::NoCatalog(_, Some(_))) => {
-                let hint = format!("many registries keep that list to themselves: {name_hint}");
+                let hint = format!("many registries do not provide this list: {name_hint}");
                 hints.insert(0, hint);
             }
             Self::Listing(_) => hints.push(format!("or {name_hint}")),

@@ -91,9 +91,9 @@ pub async fn run(
         let name = format!("{endpoint}/{}", listing.path());
         let name = name.trim_end_matches('/');
         state.set(if count == 1 {
-            format!("while `{name}` was listed")
+            format!("while listing `{name}`")
         } else {
-            format!("while `{name}` was listed, {number} of {count} places being done")
+            format!("while listing `{name}`, {number} of {count} places are done")
         });
         let found = async {
             let registry = registries.listing(endpoint).await?;
@@ -160,8 +160,8 @@ async fn list(
             let listed = by_registry(registry, target, recursive).await?;
             if let Some(api_error) = api_error {
                 tracing::warn!(
-                    "this is what `{endpoint}` itself lists, which may be cut off at 10000, because \
-                     Artifact Registry's API could not be asked: {api_error}"
+                    "this is the list of `{endpoint}` itself, which may be cut off at 10000, \
+                     because the request to Artifact Registry's API failed: {api_error}"
                 );
             }
             listed

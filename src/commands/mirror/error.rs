@@ -54,7 +54,9 @@ pub enum MirrorError {
     #[error("`{0}` does not exist")]
     NoImage(String),
     /// The newest by date are requested of a registry that reports no dates.
-    #[error("`{0}` cannot be ordered by date: its registry does not tell when a tag was uploaded")]
+    #[error(
+        "`{0}` cannot be ordered by date: its registry does not report when a tag was uploaded"
+    )]
     NoDates(String),
     /// Two images would have the same name at the destination.
     #[error("both `{first}` and `{second}` would become `{target}`")]
@@ -67,7 +69,7 @@ pub enum MirrorError {
         target: String,
     },
     /// Two entries select the same image with different platforms.
-    #[error("two entries bring `{image}` to `{target}`, each with other platforms")]
+    #[error("two entries mirror `{image}` to `{target}` with different platforms")]
     Platforms {
         /// The image.
         image: String,
@@ -95,7 +97,7 @@ pub enum MirrorError {
         what: String,
     },
     /// An object names as an image what is none.
-    #[error("`{image}`, which {used_by} names, is no image")]
+    #[error("`{image}`, which {used_by} names, is not an image")]
     NoReference {
         /// The name, escaped and shortened.
         image: String,
@@ -120,7 +122,7 @@ pub enum MirrorError {
         reason: String,
     },
     /// An image that a workload names cannot be compared.
-    #[error("could not look at `{image}`, which {used_by} names")]
+    #[error("could not check `{image}`, which {used_by} names")]
     Workload {
         /// The image.
         image: String,
@@ -131,13 +133,13 @@ pub enum MirrorError {
         cause: Box<Self>,
     },
     /// The source does not have the digest that runs.
-    #[error("what runs, {0}, is in its registry no more: its tag is another image now, or gone")]
+    #[error("the running image, {0}, is no longer in its registry: its tag was moved or deleted")]
     Gone(Digest),
     /// A required destination is not up to date, and the run was asked to check that.
-    #[error("the required destinations are not complete: {0}")]
+    #[error("the required destinations lack images: {0}")]
     Incomplete(String),
     /// The name at the destination is invalid.
-    #[error("`{source_name}` cannot be put there")]
+    #[error("`{source_name}` cannot have this name at the destination")]
     Name {
         /// The image.
         source_name: String,
@@ -213,59 +215,60 @@ impl Diagnostic for MirrorError {
                 hints
             }
             Self::NothingBelow(_) => vec![
-                "some registries list only what the login may see, and some list nothing: name \
-                 the repositories one by one"
+                "some registries list only what the login is allowed to see, and some list \
+                 nothing: name the repositories one by one"
                     .to_owned(),
             ],
             Self::NoDates(_) => vec!["use `by: semver`".to_owned()],
             Self::Collision { .. } => vec![
-                "keep them apart with `to: \"{path}\"`, which is the whole path of the source, with \
+                "separate them with `to: \"{path}\"`, which is the whole path of the source, with \
                  `to: \"{host}/{path}\"`, or with `tags`"
                     .to_owned(),
             ],
             Self::Platforms { .. } => vec![
-                "give both the same `platforms`, or one of them a name of its own with `to`"
+                "set the same `platforms` for both, or set a different name for one of them with \
+                 `to`"
                     .to_owned(),
             ],
             Self::NoRepository(_) | Self::NoImage(_) => vec![
-                "where it does, the login of its registry may not see it; name another tag, or take \
-                 the entry out"
+                "if it does exist, the login of its registry may not be allowed to see it; use \
+                 another tag, or remove the entry"
                     .to_owned(),
             ],
             Self::Name { .. } => vec!["choose another name with `to`".to_owned()],
             Self::NoWorkload { .. } => vec![
-                "check the namespaces, the cluster or the files; of a chart, read what `helm \
-                 template` prints, and of an overlay what `kustomize build` prints"
+                "check the namespaces, the cluster or the files; for a chart, use the output of \
+                 `helm template`, and for an overlay, the output of `kustomize build`"
                     .to_owned(),
             ],
             Self::NoReference { .. } => {
-                vec!["leave it out with `exclude`, or have the object name an image".to_owned()]
+                vec!["exclude it with `exclude`, or set an image in the object".to_owned()]
             }
             Self::NoManifest(_) => vec![
-                "a path is relative to where gcr-push runs and names files, not a folder; `*` \
-                 stands for a part of a name, `**` for any folders"
+                "a path is relative to the directory where gcr-push runs, and matches files, not a \
+                 directory; `*` matches a part of a name, `**` any directories"
                     .to_owned(),
             ],
             Self::UnreadManifest(_, cause) if cause.kind() == io::ErrorKind::InvalidData => {
                 vec!["save it as UTF-8: `>` of Windows PowerShell writes UTF-16".to_owned()]
             }
-            Self::NoYaml { .. } => vec![
-                "of a chart, read what `helm template` prints, not its templates".to_owned(),
-            ],
+            Self::NoYaml { .. } => {
+                vec!["for a chart, use the output of `helm template`, not its templates".to_owned()]
+            }
             Self::Workload { cause, .. } => {
                 let mut hints = match &**cause {
                     Self::NoImage(_) | Self::Gone(_) => Vec::new(),
                     cause => cause.hints(),
                 };
                 hints.push(
-                    "an image that only a node has, or whose registry lets nobody in, is left out \
-                     with `exclude`"
+                    "with `exclude`, exclude an image that only a node has, or whose registry \
+                     refuses access"
                         .to_owned(),
                 );
                 hints
             }
             Self::Incomplete(_) => {
-                vec!["run it once without `dry_run` to copy what is not there".to_owned()]
+                vec!["run it without `dry_run` to copy what is missing".to_owned()]
             }
             _ => self.source_hints(),
         }

@@ -97,16 +97,16 @@ fn failover<'a>(images: impl Iterator<Item = &'a PlannedImage>, plain: &[Endpoin
         }
         if let Platforms::Only(_) = image.platforms {
             notes.insert(format!(
-                "`{endpoint}/{repository}` is mirrored with some of its platforms, so its digest may \
-                 be another there: who pulls it by digest does not find it"
+                "`{endpoint}/{repository}` is mirrored with only some of its platforms, so its \
+                 digest can differ there: a pull by digest does not find it"
             ));
         }
     }
     for ((endpoint, repository), hosts) in owners.iter().filter(|(_, hosts)| hosts.len() > 1) {
         let hosts: Vec<_> = hosts.iter().map(|host| format!("`{host}`")).collect();
         notes.insert(format!(
-            "`{endpoint}/{repository}` has images of {}: a node that looks there for a tag of one may \
-             get the tag of the other; `to: \"{{host}}/{{path}}\"` keeps them apart",
+            "`{endpoint}/{repository}` has images of {}: a node that pulls a tag of one there may \
+             get the tag of the other; `to: \"{{host}}/{{path}}\"` separates them",
             hosts.join(" and ")
         ));
     }
@@ -179,8 +179,9 @@ fn prefixes(
                 }
                 None => {
                     notes.insert(format!(
-                        "containerd and k3s: `{source}/{path}` is `{endpoint}/{repository}` there, \
-                         and they keep path and tag: `to: \"{{path}}\"` lets them find it"
+                        "containerd and k3s: `{source}/{path}` is `{endpoint}/{repository}` \
+                         there, but they do not change path and tag: with `to: \"{{path}}\"`, they \
+                         find it"
                     ));
                 }
             }
@@ -257,7 +258,8 @@ fn registries_conf(
             entry(&format!("{source}/{path}"), source, &moved.places);
         } else {
             notes.insert(format!(
-                "CRI-O and Podman: `{source}/{path}` has other tags there, and they keep the tag"
+                "CRI-O and Podman: `{source}/{path}` has other tags there, but they do not change \
+                 the tag"
             ));
         }
     }
@@ -276,8 +278,8 @@ fn kustomization(repositories: &Repositories, notes: &mut BTreeSet<String>) -> O
             None => None,
             Some(_) => {
                 notes.insert(format!(
-                    "kustomize: several tags of `{source}/{path}` have other names there, and it knows \
-                     one tag for each name"
+                    "kustomize: several tags of `{source}/{path}` have other names there, but it \
+                     accepts only one tag for each name"
                 ));
                 continue;
             }
@@ -288,8 +290,8 @@ fn kustomization(repositories: &Repositories, notes: &mut BTreeSet<String>) -> O
             .any(|(one, other)| one == endpoint && other != repository)
         {
             notes.insert(format!(
-                "kustomize: the tags of `{source}/{path}` are in several repositories there, and it \
-                 knows one: `{endpoint}/{repository}`"
+                "kustomize: the tags of `{source}/{path}` are in several repositories there, but \
+                 it accepts only one: `{endpoint}/{repository}`"
             ));
         }
         for name in spellings(source, path) {
@@ -430,8 +432,8 @@ mod tests {
         ];
         let written = failover(images.iter(), &[]);
         insta::assert_snapshot!(written.notes.join("\n"), @r#"
-        `gcr.io/p/acme/api` has images of `docker.io` and `quay.io`: a node that looks there for a tag of one may get the tag of the other; `to: "{host}/{path}"` keeps them apart
-        `quay.io/acme/web` is mirrored with some of its platforms, so its digest may be another there: who pulls it by digest does not find it
+        `gcr.io/p/acme/api` has images of `docker.io` and `quay.io`: a node that pulls a tag of one there may get the tag of the other; `to: "{host}/{path}"` separates them
+        `quay.io/acme/web` is mirrored with only some of its platforms, so its digest can differ there: a pull by digest does not find it
         "#);
     }
 }

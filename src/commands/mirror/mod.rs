@@ -154,7 +154,8 @@ fn write_results(
     }
     if files.digest.is_some() {
         tracing::warn!(
-            "`digest_file` is not written: many images have no one digest; `report_file` has them all"
+            "`digest_file` is not written: several images have no single digest; `report_file` \
+             has all digests"
         );
     }
     let secret = report.pull_secret.as_ref();

@@ -12,10 +12,10 @@ pub struct NameTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameTemplateError {
     /// An unknown placeholder, or an unmatched brace.
-    #[error("`{0}` is none of `{{name}}`, `{{path}}`, `{{host}}` and `{{tag}}`")]
+    #[error("`{0}` is not one of `{{name}}`, `{{path}}`, `{{host}}` and `{{tag}}`")]
     Unknown(String),
     /// `{tag}` in the path. Each tag would become a repository of its own.
-    #[error("`{{tag}}` stands in the path; put it behind `:`")]
+    #[error("`{{tag}}` is in the path; put it after `:`")]
     TagInPath,
 }
 

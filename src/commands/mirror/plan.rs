@@ -56,7 +56,7 @@ pub(super) async fn plan(
                 Ok(found) => items.extend(found),
                 Err(error) if entry.best_effort => {
                     tracing::warn!(
-                        "what cannot be listed is left out, which fails nothing: {error}"
+                        "skipping what cannot be listed, the run does not fail: {error}"
                     );
                 }
                 Err(error) => errors.push(error),
@@ -81,7 +81,7 @@ pub(super) async fn plan(
             Err(error) => {
                 let error = Arc::new(error.of_workload(&item));
                 if item.best_effort() {
-                    tracing::warn!("an image is left out, which fails nothing: {error}");
+                    tracing::warn!("skipping an image, the run does not fail: {error}");
                 } else {
                     errors.push(MirrorError::Destination(error.clone()));
                 }
@@ -208,9 +208,9 @@ impl Planner<'_> {
             }
         };
         if tags.is_empty() && is_named {
-            tracing::warn!("no tag of `{}` is chosen", reference.name());
+            tracing::warn!("no tag of `{}` is selected", reference.name());
         } else if tags.is_empty() {
-            tracing::info!("no tag of `{}` is chosen", reference.name());
+            tracing::info!("no tag of `{}` is selected", reference.name());
         }
         let items = tags.iter().map(|tag| {
             let source = reference.with_tag(tag);

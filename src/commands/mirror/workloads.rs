@@ -111,7 +111,7 @@ fn tell(source: &WorkloadSource, found: &Workloads) {
     }
     if !found.passed_over.is_empty() {
         let passed = counts(&found.passed_over);
-        tracing::info!("{source}: passed over {passed}");
+        tracing::info!("{source}: skipped {passed}");
     }
 }
 
@@ -154,8 +154,8 @@ fn manifests(patterns: &[(String, PathBuf)], errors: &mut Vec<MirrorError>) -> W
         }
         if found.passed_over.get("").copied() != without_kind {
             tracing::warn!(
-                "{} is passed over, in part or whole: it has no `apiVersion` and `kind`, so it is no Kubernetes object; \
-                 of a chart, read what `helm template` prints",
+                "skipping {}, or a part of it: it has no `apiVersion` and `kind`, so it is not a \
+                 Kubernetes object; for a chart, use the output of `helm template`",
                 quoted(&path())
             );
         }
@@ -307,7 +307,7 @@ fn merge(images: Vec<NamedImage>, exclude: &[Pattern]) -> (Vec<WorkloadImage>, V
             ""
         };
         tracing::info!(
-            "without a registry in its name an image is Docker Hub's: {}{more}",
+            "an image without a registry in its name is from Docker Hub: {}{more}",
             shown.join(", ")
         );
     }
@@ -340,7 +340,7 @@ fn split(reference: &Reference, tag_use: TagUse) -> Vec<WorkloadImage> {
         all => format!("{first} and {} more", all - 1),
     };
     if tag_use.is_on_node {
-        used_by.push_str(" (a node has it from no registry)");
+        used_by.push_str(" (only a node has it)");
     }
     let image = |tag: Option<&String>, digest: Option<&Digest>, running| WorkloadImage {
         reference: Reference {

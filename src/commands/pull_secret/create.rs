@@ -95,7 +95,7 @@ pub async fn create_pull_secret(
     };
     if options.output.is_none() && state.as_ref().is_some_and(ClusterState::is_up_to_date) {
         tracing::debug!(
-            "the pull secret `{}` is in the cluster as it should be",
+            "the pull secret `{}` in the cluster is up to date",
             options.name
         );
         return Ok(None);
@@ -128,7 +128,7 @@ pub async fn create_pull_secret(
     warn(options, &logins, &verification, is_push_key);
     if dry_run {
         tracing::info!(
-            "the pull secret `{}` pulls, and is not written",
+            "the pull secret `{}` can pull; it is not written",
             options.name
         );
         for change in changes.iter().flat_map(|changes| changes.planned()) {
@@ -243,43 +243,43 @@ fn warn(
     let name = &options.name;
     if is_push_key {
         tracing::warn!(
-            "the pull secret `{name}` holds the pushing key: whoever reads it can push; give a \
-             reader's key in `pull_secret_credentials_json`"
+            "the pull secret `{name}` contains the pushing key, so everyone who reads it can \
+             push; set `pull_secret_credentials_json` to the key of an account that can only read"
         );
     }
     if let Some(token) = logins.token {
         let end = match token.expires_at {
-            Some(time) => format!("works until {}", utc(time)),
-            None => "lives for an hour at most".to_owned(),
+            Some(time) => format!("is valid until {}", utc(time)),
+            None => "is valid for an hour at most".to_owned(),
         };
         tracing::warn!(
-            "the pull secret `{name}` holds a token of this sign-in, which {end}: pods that start \
-             later cannot pull; renew it before (deploy/pull-secret-refresher.yaml does), or give \
-             a reader's key in `pull_secret_credentials_json`"
+            "the pull secret `{name}` contains a token of this sign-in, which {end}: Pods that \
+             start later cannot pull; renew it in time (deploy/pull-secret-refresher.yaml does \
+             this), or set `pull_secret_credentials_json` to the key of an account that can only \
+             read"
         );
     }
     for place in &verification.can_push {
         tracing::warn!(
-            "the key in the pull secret `{name}` can push to `{place}` too: give it \
-             `roles/artifactregistry.reader` alone"
+            "the key in the pull secret `{name}` can also push to `{place}`: grant it only \
+             `roles/artifactregistry.reader`"
         );
     }
     for place in &verification.unknown_push {
         tracing::warn!(
-            "whether the login in the pull secret `{name}` can push to `{place}` could not be found \
-             out"
+            "could not check if the login in the pull secret `{name}` can push to `{place}`"
         );
     }
     for image in &verification.absent {
         tracing::warn!(
-            "`{image}` is not there, so the pull secret `{name}` could only be proven as far as \
-             that it may read there"
+            "`{image}` does not exist, so the check proved only that the pull secret `{name}` can \
+             read there"
         );
     }
     for host in &verification.untried {
         tracing::warn!(
-            "no image at `{host}` was named, so it was not tried whether the pull secret `{name}` \
-             pulls from there: name one in `tags`"
+            "no image at `{host}` is set, so gcr-push did not check if the pull secret `{name}` \
+             can pull from there: add one to `tags`"
         );
     }
 }

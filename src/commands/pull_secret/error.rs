@@ -19,7 +19,10 @@ pub enum PullSecretError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// The Secret is larger than Kubernetes accepts.
-    #[error("the pull secret would hold {0} bytes, and Kubernetes takes {MAX_SECRET_SIZE}")]
+    #[error(
+        "the pull secret would have {0} bytes, but Kubernetes accepts at most \
+             {MAX_SECRET_SIZE}"
+    )]
     TooLarge(usize),
     /// A login could not be obtained.
     #[error("could not get the login for the pull secret")]
@@ -31,7 +34,7 @@ pub enum PullSecretError {
     #[error(transparent)]
     Verification(Box<VerificationError>),
     /// The output is a directory, a device or a pipe.
-    #[error("could not write the pull secret to `{}`: it is there, and no regular file", .0.display())]
+    #[error("could not write the pull secret to `{}`: it exists, and is not a regular file", .0.display())]
     NoFile(PathBuf),
     /// The file could not be written.
     #[error("could not write the pull secret to `{}`", file.display())]
@@ -65,11 +68,15 @@ impl Diagnostic for PullSecretError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::TooLarge(_) => {
-                vec!["a service-account key has about 2400 bytes: is it the right file?".to_owned()]
+                vec![
+                    "a service-account key has about 2400 bytes; check that this is the right \
+                      file"
+                        .to_owned(),
+                ]
             }
             Self::NoLogin => vec![
-                "registries that are not Google's get the login of `docker_config`, with \
-                 `pull_secret_allow_push_key: true`"
+                "for registries that are not Google's, set `pull_secret_allow_push_key: true`: \
+                 the pull secret then gets the logins of `docker_config`"
                     .to_owned(),
             ],
             Self::Auth(error) | Self::Login(error) => error.hints(),
@@ -77,10 +84,10 @@ impl Diagnostic for PullSecretError {
             Self::Verification(error) => error.hints(),
             Self::Kubernetes(error) => error.hints(),
             Self::NoFile(_) => {
-                vec!["name a file in `pull_secret_file`, such as `pull-secret.yaml`".to_owned()]
+                vec!["set `pull_secret_file` to a file, such as `pull-secret.yaml`".to_owned()]
             }
             Self::Write { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
-                vec!["the directory must be there already".to_owned()]
+                vec!["the directory must exist".to_owned()]
             }
             Self::Write { .. } | Self::Print(_) => Vec::new(),
         }

@@ -42,6 +42,6 @@ mod tests {
         }
         let error = write(&content, &directory.path().join("missing/x")).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Failed);
-        assert_eq!(error.hints(), ["the directory must be there already"]);
+        assert_eq!(error.hints(), ["the directory must exist"]);
     }
 }

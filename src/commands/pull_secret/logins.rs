@@ -99,8 +99,8 @@ impl LoginPlan {
                         let login = login.for_repositories(pulled);
                         if servers(host, &login).is_empty() {
                             tracing::warn!(
-                                "the pull secret `{}` has no login for `{host}`: a cluster trades \
-                                 no identity token",
+                                "the pull secret `{}` has no login for `{host}`: a cluster cannot \
+                                 exchange an identity token",
                                 options.name
                             );
                             continue;
@@ -108,13 +108,17 @@ impl LoginPlan {
                         Source::Ready(login)
                     }
                     Credential::Anonymous => {
-                        tracing::info!("`{host}` asks for no login that is known, so it gets none");
+                        tracing::info!(
+                            "no login is known for `{host}`, so the pull secret has \
+                                        none for it"
+                        );
                         continue;
                     }
                     _ => {
                         tracing::warn!(
-                            "the pull secret `{}` has no login for `{host}`: the one that pushes \
-                             there goes into it with `pull_secret_allow_push_key: true`",
+                            "the pull secret `{}` has no login for `{host}`: with \
+                             `pull_secret_allow_push_key: true`, it gets the login that pushes \
+                             there",
                             options.name
                         );
                         continue;

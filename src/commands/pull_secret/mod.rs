@@ -38,7 +38,7 @@ pub async fn run(
     state: &RunState,
     stdout: &mut dyn Write,
 ) -> Result<(), Failure<PullSecretError>> {
-    state.set("while the pull secret was made");
+    state.set("while creating the pull secret");
     outputs::check(&request.files, Some(&request.options))?;
     let session = &request.session;
     let credentials = session.credentials().await.map_err(PullSecretError::Auth)?;

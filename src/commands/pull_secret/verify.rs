@@ -213,7 +213,7 @@ async fn pull(registry: &Registry, image: &PulledImage) -> Result<(), Cause> {
 
 /// A login that cannot pull an image.
 #[derive(Debug, thiserror::Error)]
-#[error("the pull secret was not written: with the login in it `{image}` cannot be pulled")]
+#[error("the pull secret was not written: its login cannot pull `{image}`")]
 pub struct VerificationError {
     image: String,
     identity: Identity,
@@ -262,8 +262,8 @@ impl Diagnostic for VerificationError {
                 if cause.status().is_some_and(|status| status == 401) =>
             {
                 vec![format!(
-                    "the key was deleted, or `{account}` is disabled: make a new key with `gcloud \
-                     iam service-accounts keys create key.json --iam-account={account}`"
+                    "the key was deleted, or `{account}` is disabled: create a new key with \
+                     `gcloud iam service-accounts keys create key.json --iam-account={account}`"
                 )]
             }
             (Cause::Registry(cause), Identity::Account(account))
@@ -274,7 +274,7 @@ impl Diagnostic for VerificationError {
                 hints.truncate(1);
                 if let Some(project) = self.other_project(account) {
                     hints.push(format!(
-                        "`{account}` is of another project than the image, which is in \
+                        "`{account}` is from another project than the image, which is in \
                          `{project}`: check that it is the right key"
                     ));
                 }

@@ -51,7 +51,7 @@ impl Report {
                 Err(failed) => {
                     if failed.best_effort {
                         tracing::warn!(
-                            "`{}` did not get the image, which fails nothing: {}",
+                            "`{}` did not get the image, but the run does not fail: {}",
                             failed.name,
                             sanitize(&failed.reason())
                         );
@@ -101,7 +101,7 @@ impl Report {
             .iter()
             .filter_map(|image| image.verified.as_ref());
         for doubt in verified.flat_map(|verified| &verified.doubts) {
-            tracing::warn!("{doubt}; the image itself is there under its tags and its digest");
+            tracing::warn!("{doubt}; the image itself exists under its tags and its digest");
         }
     }
 }
@@ -142,7 +142,7 @@ impl Report {
         match (self.dry_run, &tag.kept, tag.moved) {
             (_, Some(_), _) => format!("{name} (kept)"),
             (true, None, true) => format!("{name} (to set)"),
-            (true, None, false) => format!("{name} (there)"),
+            (true, None, false) => format!("{name} (exists)"),
             (false, None, _) => name.clone(),
         }
     }

@@ -43,9 +43,9 @@ fn bytes_of(report: &Report) -> String {
     let (sent, there) = (sum(|one| one.pushed.sent_bytes), sum(saved));
     let seconds = report.took.as_secs_f64();
     if report.dry_run {
-        format!("{sent} would be sent, {there} are there already; found in {seconds:.1} s.")
+        format!("{sent} would be sent, {there} already exist; checked in {seconds:.1} s.")
     } else {
-        format!("{sent} sent, {there} were there already, in {seconds:.1} s.")
+        format!("{sent} sent, {there} already existed, in {seconds:.1} s.")
     }
 }
 
@@ -87,8 +87,8 @@ fn headline(report: &Report) -> String {
             if failed == 1 { "has" } else { "have" }
         ),
         (Status::Kept, _) => "kept, no tag was moved".to_owned(),
-        (Status::Unchanged, [one]) => format!("{} was there already", code(&one.pushed.name)),
-        (Status::Unchanged, _) => "it was there already".to_owned(),
+        (Status::Unchanged, [one]) => format!("{} already existed", code(&one.pushed.name)),
+        (Status::Unchanged, _) => "it already existed".to_owned(),
         (Status::Pushed, [one]) => format!("pushed {}", code(&one.pushed.name)),
         (Status::Pushed, several) => format!("pushed to {} repositories", several.len()),
     };
@@ -108,7 +108,7 @@ fn pushed_row(image: &PushedImage, dry_run: bool) -> String {
     let result = match (image.status(), dry_run) {
         (Status::Kept, true) => "would be kept",
         (Status::Kept, false) => "kept",
-        (Status::Unchanged, _) => "there already",
+        (Status::Unchanged, _) => "already exists",
         (_, true) => "would be pushed",
         (_, false) => "pushed",
     };

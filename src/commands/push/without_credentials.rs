@@ -32,7 +32,7 @@ pub(super) async fn validate(
     let plan = plan(source, &request.destinations)
         .map_err(|cause| PushCommandError::Target(TargetError(cause)))?;
     print(stdout, plan).map_err(PushCommandError::Output)?;
-    let notice = format!("nothing was pushed: {NO_CREDENTIAL}; the image itself is sound");
+    let notice = format!("nothing was pushed: {NO_CREDENTIAL}; the image itself is valid");
     console::notice(request.session.console.log_format, &notice);
     let report = Report {
         notes: vec![notice],

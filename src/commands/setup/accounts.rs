@@ -65,7 +65,7 @@ impl Setup<'_> {
                 Role::Puller => "it pulls",
             };
             if !services.has(Api::Iam) {
-                steps.push(create("it cannot be seen before its API is on"));
+                steps.push(create("it cannot be checked before its API is enabled"));
                 continue;
             }
             steps.push(match self.account(&email).await? {
@@ -75,7 +75,7 @@ impl Setup<'_> {
                     PlanStep::new(ResourceState::Change, what, "it is disabled", Some(action))
                 }
                 Some(account) if account.is_ours() => {
-                    PlanStep::present(what, format!("{purpose}; made by setup"))
+                    PlanStep::present(what, format!("{purpose}; created by setup"))
                 }
                 Some(_) => PlanStep::present(what, purpose),
             });
@@ -96,11 +96,11 @@ impl Setup<'_> {
             match self.google.get(url.clone()).await {
                 Ok(account) => return Ok(Some(account)),
                 Err(error) if self.may_be_propagating(email, &error) && backoff.wait().await => {
-                    tracing::info!("Google does not show the account `{email}` yet; waiting");
+                    tracing::info!("Google does not list the account `{email}` yet; waiting");
                 }
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(cause) => {
-                    let doing = format!("could not look at the account `{email}`");
+                    let doing = format!("could not check the account `{email}`");
                     return Err(SetupError::google(doing, cause));
                 }
             }

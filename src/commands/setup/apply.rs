@@ -16,7 +16,7 @@ impl Setup<'_> {
                 Ok(changed) => {
                     grant_guard.is_granted = false;
                     for line in changed {
-                        tracing::info!("taken back: {line}");
+                        tracing::info!("revoked: {line}");
                     }
                 }
                 Err(error) => tracing::warn!("{error}"),
@@ -43,8 +43,8 @@ impl Setup<'_> {
                 let changed = result.inspect_err(|_| {
                     if finished > 0 {
                         tracing::warn!(
-                            "{finished} of {count} steps are done, and stay: run this again, and \
-                             it goes on from there"
+                            "{finished} of {count} steps are done, and stay done: run this again \
+                             to continue"
                         );
                     }
                 })?;
@@ -142,8 +142,8 @@ impl Drop for TemporaryGrant<'_> {
     fn drop(&mut self) {
         if let Some(StepAction::Policy(resource, _, grant)) = self.revocation() {
             tracing::warn!(
-                "`{}` on `{resource}`, which was for the first push, may still be with {}: run \
-                 setup again, which takes it away",
+                "`{}` on `{resource}`, which was for the first push, may still be granted to {}: \
+                 run setup again to revoke it",
                 grant.role,
                 grant.member
             );
@@ -153,7 +153,7 @@ impl Drop for TemporaryGrant<'_> {
 
 fn past_tense(action: &StepAction) -> &'static str {
     match action {
-        StepAction::FirstPush(_) => "made by the first push",
+        StepAction::FirstPush(_) => "created by the first push",
         StepAction::Enable(_) | StepAction::EnableAccount(_) | StepAction::EnablePool(_) => {
             "enabled"
         }
@@ -167,9 +167,9 @@ fn past_tense(action: &StepAction) -> &'static str {
         | StepAction::DeletePool(_)
         | StepAction::DeleteProvider(_)
         | StepAction::DeleteKey(_) => "deleted",
-        StepAction::RestorePool(_) | StepAction::RestoreProvider(..) => "brought back",
+        StepAction::RestorePool(_) | StepAction::RestoreProvider(..) => "restored",
         StepAction::AlterProvider(..) => "changed",
         StepAction::Policy(_, PolicyChange::Grant, _) => "granted",
-        StepAction::Policy(_, PolicyChange::Revoke, _) => "taken away",
+        StepAction::Policy(_, PolicyChange::Revoke, _) => "removed",
     }
 }

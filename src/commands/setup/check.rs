@@ -79,7 +79,7 @@ impl Setup<'_> {
                     checked.rows.push([
                         email.clone(),
                         registry.host.to_string(),
-                        "not asked".to_owned(),
+                        "not checked".to_owned(),
                         why.clone(),
                     ]);
                 }
@@ -92,12 +92,12 @@ impl Setup<'_> {
             let held = permissions(&google, &subject, role).await;
             let (result, note) = match held {
                 Ok(permissions) => assess(role, permissions),
-                Err(error) => ("not known".to_owned(), error.to_string()),
+                Err(error) => ("unknown".to_owned(), error.to_string()),
             };
             if role == Role::Puller && result == OVERPRIVILEGED {
                 checked.warnings.push(format!(
-                    "{email} may push to `{subject}` as well, by a role that it has elsewhere: whoever \
-                     reads a cluster's pull secret could replace images"
+                    "{email} can also push to `{subject}`, with a role from elsewhere: everyone \
+                     who reads a cluster's pull secret could replace images"
                 ));
             }
             let note = if note.is_empty() { how.clone() } else { note };
@@ -132,20 +132,20 @@ impl Setup<'_> {
         }
         match self.impersonated_token(&email).await {
             Ok(token) => {
-                let how = "with a token that Google lent".to_owned();
+                let how = "with an impersonated token".to_owned();
                 let token = GoogleCredential::AccessToken(token);
                 let credential = Credential::of(CredentialSource::Setup, token, self.network).await;
                 let signed_in = |cause| SetupError::SignIn(email.clone(), Box::new(cause));
                 Ok(Ok((credential.map_err(signed_in)?, how)))
             }
             Err(error) if error.is_service_disabled() => Ok(Err(format!(
-                "it has no key here, and the API {}, which would lend a token of it, is off; its \
-                 policy is as it should be",
+                "it has no key here, and the API {}, which issues tokens for it, is not enabled; \
+                 its policy is correct",
                 Api::IamCredentials.service()
             ))),
             Err(error) if error.status() == Some(403) => Ok(Err(
-                "it has no key here, and who runs setup may not act as it; its policy is as it \
-                 should be"
+                "it has no key here, and the user who runs setup is not allowed to impersonate \
+                 it; its policy is correct"
                     .to_owned(),
             )),
             Err(error) => Ok(Err(error.to_string())),
@@ -180,7 +180,7 @@ impl Setup<'_> {
         match self.broad_roles(is_one).await {
             Ok(found) => plan.warnings.extend(found),
             Err(error) => plan.notes.push(format!(
-                "which roles the accounts have on the whole project was not looked at: {error}"
+                "the roles of the accounts on the whole project were not checked: {error}"
             )),
         }
     }
@@ -202,9 +202,9 @@ impl Setup<'_> {
                 && member == names::member(&self.email(Role::Pusher));
             if let (true, false, Some(why)) = (is_account, is_temporary, broad(&role)) {
                 warnings.push(format!(
-                    "{member} has `{role}` on the whole project, {why}: where it only pushes or \
-                     pulls, `gcloud projects remove-iam-policy-binding {project} \
-                     --member={member} --role={role} --condition=None` takes it away"
+                    "{member} has `{role}` on the whole project, {why}: if it only pushes or \
+                     pulls, `gcloud projects remove-iam-policy-binding {project} --member={member} \
+                     --role={role} --condition=None` removes the role"
                 ));
             }
         }
@@ -220,7 +220,7 @@ impl Setup<'_> {
             match self.broad_roles(is_own).await {
                 Ok(found) => warnings.extend(found),
                 // These are other accounts too, so an unreadable policy is no failure.
-                Err(error) => tracing::warn!("the project's policy was not looked at: {error}"),
+                Err(error) => tracing::warn!("the project's policy was not checked: {error}"),
             }
         }
         for role in [Role::Pusher, Role::Puller] {
@@ -229,7 +229,7 @@ impl Setup<'_> {
                 Ok(keys) => {
                     for key in keys.iter().filter(|key| key.is_old()) {
                         warnings.push(format!(
-                            "the key {} of {email} is of {}: replace it, and delete it with \
+                            "the key {} of {email} is from {}: replace it, and delete it with \
                              `gcloud iam service-accounts keys delete {} --iam-account={email} \
                              --quiet`",
                             key.id(),
@@ -279,7 +279,7 @@ async fn permissions(
         if enough || !backoff.wait().await {
             return Ok(permissions);
         }
-        tracing::info!("what was granted on `{subject}` does not hold yet; waiting");
+        tracing::info!("the roles that were granted on `{subject}` have no effect yet; waiting");
     }
 }
 
@@ -293,7 +293,7 @@ fn assess(role: Role, permissions: Permissions) -> (String, String) {
         (Role::Puller, true, false) => "pulls",
         (Role::Puller, _, true) => OVERPRIVILEGED,
         _ => {
-            let note = "Google has the grant, and it does not hold yet: it can take ten minutes";
+            let note = "Google has the grant, but it has no effect yet: this can take ten minutes";
             return ("not yet".to_owned(), note.to_owned());
         }
     };
@@ -312,8 +312,8 @@ pub(super) fn puller_write_roles(
     writes
         .map(|Grant { role, .. }| {
             format!(
-                "{puller} has `{role}` on `{resource}`: whoever reads a cluster's pull secret could \
-                 replace images"
+                "{puller} has `{role}` on `{resource}`: everyone who reads a cluster's pull \
+                 secret could replace images"
             )
         })
         .collect()
@@ -323,19 +323,23 @@ pub(super) fn puller_write_roles(
 fn broad(role: &str) -> Option<&'static str> {
     Some(match role {
         "roles/storage.admin" => {
-            "which is the first push's on the old registry, and opens every bucket"
+            "which is only for the first push to the old registry, and gives access to every \
+             bucket"
         }
         "roles/storage.objectAdmin"
         | "roles/storage.objectUser"
         | "roles/storage.objectCreator"
         | "roles/storage.legacyBucketWriter"
-        | "roles/storage.legacyBucketOwner" => "which opens every bucket",
-        "roles/owner" | "roles/editor" => "which opens nearly all that is in it",
+        | "roles/storage.legacyBucketOwner" => "which gives access to every bucket",
+        "roles/owner" | "roles/editor" => "which gives access to nearly everything in it",
         "roles/artifactregistry.admin"
         | "roles/artifactregistry.repoAdmin"
         | "roles/artifactregistry.writer"
         | "roles/artifactregistry.createOnPushWriter"
-        | "roles/artifactregistry.createOnPushRepoAdmin" => "which opens every repository",
+        | "roles/artifactregistry.createOnPushRepoAdmin" => {
+            "which gives access to every \
+                                                             repository"
+        }
         _ => return None,
     })
 }

@@ -27,7 +27,7 @@ pub enum SetupError {
         cause: GoogleError,
     },
     /// The project does not exist, or the caller has no access.
-    #[error("could not look at the project `{0}`")]
+    #[error("could not check the project `{0}`")]
     Project(String, #[source] GoogleError),
     /// The project is deleted.
     #[error("the project `{0}` is deleted")]
@@ -48,16 +48,16 @@ pub enum SetupError {
     #[error("could not enable{}", failures(.0))]
     NotEnabled(Vec<(String, String)>),
     /// Images cannot be pushed to the repository.
-    #[error("the repository `{0}` is there, and takes no pushed images: it is {1}")]
+    #[error("the repository `{0}` exists, but does not accept pushed images: it is {1}")]
     WrongRepository(String, String),
     /// The repository was empty when the plan was made, and no longer is.
-    #[error("the repository `{0}` is not empty any more, so it was not deleted")]
+    #[error("the repository `{0}` is no longer empty, so it was not deleted")]
     NotEmpty(String),
     /// A pool that setup did not create is deleted, and still has the name.
-    #[error("the workload identity pool `{0}` was deleted, and setup had not made it")]
+    #[error("the workload identity pool `{0}` is deleted, and setup did not create it")]
     ForeignPool(String, String),
     /// The forge did not return the ids of a repository.
-    #[error("could not learn the numbers of {}", at(forge))]
+    #[error("could not get the numeric ids of {}", at(forge))]
     Forge {
         /// The repository.
         forge: Forge,
@@ -66,13 +66,13 @@ pub enum SetupError {
         cause: ForgeError,
     },
     /// The account has the maximum number of keys.
-    #[error("could not make a key for `{0}`: it has {1} keys already, and may have no more")]
+    #[error("could not create a key for `{0}`: it already has {1} keys, the maximum")]
     TooManyKeys(String, usize, #[source] GoogleError),
     /// The file exists and is not a key of the account.
-    #[error("`{}` is there, and is no key of `{}`: it is left as it is", .0.display(), .1)]
+    #[error("`{}` exists, but is not a key of `{}`: it is not changed", .0.display(), .1)]
     InTheWay(PathBuf, String),
     /// The file of the key cannot be written.
-    #[error("could not write the key to `{}`, so none was made", .0.display())]
+    #[error("could not write the key to `{}`, so no key was created", .0.display())]
     File(PathBuf, #[source] io::Error),
     /// Google's response with the key cannot be parsed.
     #[error("{0}")]
@@ -81,10 +81,10 @@ pub enum SetupError {
     #[error("could not sign in as `{0}`")]
     SignIn(String, #[source] Box<AuthError>),
     /// The first push, which creates a bucket, failed.
-    #[error("the first push to `{0}`, which makes its bucket, failed")]
+    #[error("the first push to `{0}`, which creates its bucket, failed")]
     FirstPush(String, #[source] Box<FirstPushError>),
     /// The HTTP client could not be built.
-    #[error("could not make ready to ask")]
+    #[error("could not prepare the request")]
     Network(#[source] NetworkError),
     /// There is no credential for Google's APIs.
     #[error(transparent)]
@@ -135,7 +135,7 @@ impl Diagnostic for SetupError {
         match self {
             Self::Google { cause, .. } => match cause.metadata("permission") {
                 Some(permission) => vec![format!(
-                    "it takes `{}`, which is in `{}`",
+                    "it requires `{}`, which is in `{}`",
                     sanitize(permission),
                     role_with(permission)
                 )],
@@ -143,8 +143,8 @@ impl Diagnostic for SetupError {
             },
             Self::Project(project, cause) => project_hints(project, cause),
             Self::Deleted(project) => vec![format!(
-                "within thirty days `gcloud projects undelete {project}` brings it back; else \
-                 choose another in `project_id`"
+                "within thirty days, `gcloud projects undelete {project}` restores it; otherwise, \
+                 set another project in `project_id`"
             )],
             Self::Permissions { project, missing } => {
                 let mut roles: Vec<&str> = missing.iter().map(|one| role_with(one)).collect();
@@ -152,34 +152,36 @@ impl Diagnostic for SetupError {
                 roles.dedup();
                 let grant = |role: &str| {
                     format!(
-                        "have the role granted: `gcloud projects add-iam-policy-binding {project} \
+                        "ask for the role: `gcloud projects add-iam-policy-binding {project} \
                          --member=user:YOU --role={role} --condition=None`"
                     )
                 };
                 roles.into_iter().map(grant).collect()
             }
             Self::NotEnabled(_) => {
-                vec!["the others are on: run this again, and it goes on from there".to_owned()]
+                vec!["the others are enabled: run this again to continue".to_owned()]
             }
             Self::WrongRepository(..) => {
-                vec!["name another in `repository`, or another location in `registry`".to_owned()]
+                vec![
+                    "set another one in `repository`, or another location in `registry`".to_owned(),
+                ]
             }
             Self::NotEmpty(_) => {
-                vec!["delete its images first, if nobody needs them".to_owned()]
+                vec!["delete its images first, if they are not needed".to_owned()]
             }
             Self::ForeignPool(pool, project) => vec![format!(
-                "its name stays taken for thirty days: `gcloud iam workload-identity-pools \
-                 undelete {pool} --location=global --project={project} --quiet` brings it back, and \
-                 this goes on from there"
+                "its name stays reserved for thirty days: run `gcloud iam workload-identity-pools \
+                 undelete {pool} --location=global --project={project} --quiet` to restore it, then \
+                 run this again"
             )],
             Self::Forge { forge, cause } => cause.hints(forge),
             Self::TooManyKeys(email, ..) => vec![format!(
-                "delete one that nobody uses: `gcloud iam service-accounts keys list \
-                 --iam-account={email} --managed-by=user` shows them, and `gcloud iam \
+                "delete an unused key: `gcloud iam service-accounts keys list \
+                 --iam-account={email} --managed-by=user` lists them, and `gcloud iam \
                  service-accounts keys delete ID --iam-account={email} --quiet` deletes one"
             )],
-            Self::InTheWay(..) => vec!["choose another file in `setup_key`".to_owned()],
-            Self::File(..) => vec!["name a file in a folder that is there".to_owned()],
+            Self::InTheWay(..) => vec!["set another file in `setup_key`".to_owned()],
+            Self::File(..) => vec!["set a file in an existing folder".to_owned()],
             Self::SignIn(_, cause) => cause.hints(),
             Self::FirstPush(_, cause) => cause.hints(),
             Self::Auth(error) => error.hints(),
@@ -194,17 +196,18 @@ fn project_hints(project: &str, cause: &GoogleError) -> Vec<String> {
     let own = cause.hints();
     if cause.reason() == Some("CONSUMER_INVALID") || cause.is_not_found() {
         return vec![format!(
-            "check `project_id`: there is no such project, or it is deleted; within thirty days \
-             `gcloud projects undelete {project}` brings it back"
+            "check `project_id`: the project does not exist, or it is deleted; within thirty \
+             days, `gcloud projects undelete {project}` restores it"
         )];
     }
     if cause.status() == Some(403) && cause.may_be_young() {
         let mut hints = vec![
-            "check `project_id`: Google says the same of a project that is not there".to_owned(),
+            "check `project_id`: Google returns the same error for a project that does not exist"
+                .to_owned(),
         ];
         hints.extend(match cause.metadata("permission") {
             Some(permission) => vec![format!(
-                "or have a role granted: `{}` has `{}`",
+                "or ask for a role: `{}` has `{}`",
                 role_with(permission),
                 sanitize(permission)
             )],

@@ -136,7 +136,7 @@ impl Setup<'_> {
         let what = format!("workload identity pool {}", pool.id);
         let create = StepAction::CreatePool(pool.clone());
         if !services.has(Api::Iam) {
-            let why = "it cannot be seen before its API is on";
+            let why = "it cannot be checked before its API is enabled";
             return Ok(PlanStep::new(
                 ResourceState::Create,
                 what,
@@ -160,7 +160,7 @@ impl Setup<'_> {
                 PlanStep::new(
                     ResourceState::Change,
                     what,
-                    "it was deleted, and can be brought back",
+                    "it is deleted, and can be restored",
                     Some(action),
                 )
             }
@@ -181,7 +181,7 @@ impl Setup<'_> {
         let what = format!("provider {}/{}", provider.pool, provider.id);
         let create = StepAction::CreateProvider(provider.clone());
         if !services.has(Api::Iam) {
-            let why = "it cannot be seen before its API is on";
+            let why = "it cannot be checked before its API is enabled";
             return Ok(PlanStep::new(
                 ResourceState::Create,
                 what,
@@ -191,7 +191,7 @@ impl Setup<'_> {
         }
         Ok(match self.existing(&self.provider_path(provider)).await? {
             None => {
-                let why = format!("only where {}", provider.condition);
+                let why = format!("only if {}", provider.condition);
                 PlanStep::new(ResourceState::Create, what, why, Some(create))
             }
             Some(found) => {
@@ -199,7 +199,7 @@ impl Setup<'_> {
                 match (found.is_deleted(), change.is_empty()) {
                     (false, true) => {
                         let condition = &found.attribute_condition;
-                        PlanStep::present(what, format!("only where {}", sanitize(condition)))
+                        PlanStep::present(what, format!("only if {}", sanitize(condition)))
                     }
                     (false, false) => {
                         let why = change.why();
@@ -207,7 +207,7 @@ impl Setup<'_> {
                         PlanStep::new(ResourceState::Change, what, why, Some(action))
                     }
                     (true, is_right) => {
-                        let mut why = "it was deleted, and can be brought back".to_owned();
+                        let mut why = "it is deleted, and can be restored".to_owned();
                         if !is_right {
                             why = format!("{why}; {}", change.why());
                         }
@@ -261,7 +261,7 @@ impl Setup<'_> {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(cause) => {
-                let doing = format!("could not look at `{}`", path.trim_start_matches("v1/"));
+                let doing = format!("could not check `{}`", path.trim_start_matches("v1/"));
                 Err(SetupError::google(doing, cause))
             }
         }

@@ -70,7 +70,7 @@ impl Setup<'_> {
         let (credential, is_pusher) = match self.credential_of(Role::Pusher).await? {
             Ok((credential, _)) => (credential, true),
             Err(why) => {
-                tracing::info!("pushing as who runs setup, not as the pusher: {why}");
+                tracing::info!("pushing as the user who runs setup, not as the pusher: {why}");
                 (self.google.credential().clone(), false)
             }
         };
@@ -85,7 +85,7 @@ impl Setup<'_> {
             if !is_denied || !backoff.wait().await {
                 return Err(SetupError::FirstPush(host.to_string(), Box::new(error)));
             }
-            tracing::info!("the pusher may not push to `{host}` yet; waiting");
+            tracing::info!("the pusher is not allowed to push to `{host}` yet; waiting");
         }
         let bucket = Resource::Bucket(order.bucket.clone());
         let mut backoff = Backoff::new(BUCKET_PROPAGATION);

@@ -186,7 +186,7 @@ impl Setup<'_> {
                 })
             }
         };
-        ids.map_err(|_| HttpError::protocol(Method::GET, url, "the answer has no ids").into())
+        ids.map_err(|_| HttpError::protocol(Method::GET, url, "the response has no ids").into())
     }
 }
 
@@ -212,7 +212,7 @@ pub enum ForgeError {
     #[error(transparent)]
     Http(Box<HttpError>),
     /// The name of the repository makes no URL.
-    #[error("its name makes no URL")]
+    #[error("its name cannot be used in a URL")]
     Url(#[source] url::ParseError),
 }
 
@@ -253,17 +253,16 @@ impl ForgeError {
 
 fn refusal_hint(response: &ErrorResponse, kind: &ForgeKind) -> Option<&'static str> {
     match (response.status.as_u16(), kind) {
-        (_, ForgeKind::GitHub) if is_limit(response) => Some(
-            "run this again in an hour, or give `github_token`: with it many more requests are \
-             allowed",
-        ),
+        (_, ForgeKind::GitHub) if is_limit(response) => {
+            Some("try again in an hour, or set `github_token`, which allows many more requests")
+        }
         _ if is_limit(response) => Some("try again in a few minutes"),
         (401, ForgeKind::GitHub) => Some(
-            "`github_token` is not valid, or no longer: leave it out for a public repository, or \
-             give another",
+            "`github_token` is invalid or has expired: for a public repository, remove it; \
+             otherwise, set another",
         ),
         (404, _) => Some("there is no such repository, or it is private"),
-        (408 | 500.., _) => Some("the trouble is theirs: try again in a few minutes"),
+        (408 | 500.., _) => Some("the server has a temporary problem; try again in a few minutes"),
         _ => None,
     }
 }
@@ -273,21 +272,21 @@ fn configure_ids_hints(forge: &Forge) -> Vec<String> {
     let path = &forge.path;
     match &forge.kind {
         ForgeKind::GitHub => vec![
-            "a private repository's are told to its members alone: give them with it, as \
+            "only members can read the ids of a private repository: add them, as in \
              `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`"
                 .to_owned(),
             format!(
-                "`gh api repos/{path} --jq '\"\\(.full_name)#\\(.owner.id)/\\(.id)\"'` prints just \
-                 that"
+                "`gh api repos/{path} --jq '\"\\(.full_name)#\\(.owner.id)/\\(.id)\"'` prints \
+                 this value"
             ),
         ],
         ForgeKind::GitLab(host) => vec![
             format!(
-                "a private project's are told to its members alone: give them with it, as \
+                "only members can read the ids of a private project: add them, as in \
                  `setup_gitlab: https://{host}/{path}#NAMESPACE_ID/PROJECT_ID`"
             ),
-            "its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup \
-             takes them from these"
+            "its jobs have the ids in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; in such a job, \
+             setup reads them there"
                 .to_owned(),
         ],
     }

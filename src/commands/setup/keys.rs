@@ -101,7 +101,7 @@ impl Setup<'_> {
             steps.push(if is_known {
                 PlanStep::present(what, format!("for {email}"))
             } else {
-                let why = format!("what is in it is no key of {email} any more");
+                let why = format!("the key in it is no longer a key of {email}");
                 PlanStep::new(ResourceState::Change, what, why, Some(order))
             });
         }
@@ -159,7 +159,7 @@ impl Setup<'_> {
             if !is_retryable || !backoff.wait().await {
                 return Err(self.key_error(email, error).await);
             }
-            tracing::info!("Google gives `{email}` no key yet; waiting");
+            tracing::info!("Google does not create a key for `{email}` yet; waiting");
         }
     }
 
@@ -173,7 +173,7 @@ impl Setup<'_> {
                 return SetupError::TooManyKeys(email.to_owned(), count, error);
             }
         }
-        SetupError::google(format!("could not make a key for `{email}`"), error)
+        SetupError::google(format!("could not create a key for `{email}`"), error)
     }
 
     /// Deletes a key.

@@ -102,7 +102,7 @@ impl Setup<'_> {
         }
         print(
             stdout,
-            "\nNothing was changed: `setup_apply: true` carries this out.\n",
+            "\nNothing was changed: set `setup_apply: true` to apply this.\n",
         )?;
         // Missing permissions are reported now, before a run that applies the plan.
         self.check_permissions(&plan, &held)
@@ -126,7 +126,7 @@ impl Setup<'_> {
         let text = if is_done {
             "\nThere was nothing to do.\n\n"
         } else {
-            "\nAll of it is done.\n\n"
+            "\nAll changes are done.\n"
         };
         print(stdout, text)?;
         let checked = self.check(&services).await?;
@@ -161,9 +161,9 @@ impl Setup<'_> {
         }
         self.apply_plan(&plan).await?;
         let text = if plan.is_done() {
-            "\nThere was nothing of setup's to take away.\n"
+            "\nThere was nothing to remove.\n"
         } else {
-            "\nAll of it is gone.\n"
+            "\nEverything is removed.\n"
         };
         Ok(print(stdout, text)?)
     }
@@ -186,8 +186,9 @@ impl Setup<'_> {
         };
         if held.is_none() {
             plan.notes.push(
-                "what may be done in the project, and which roles the accounts have on all of it, \
-                 cannot be asked before the API cloudresourcemanager.googleapis.com is on"
+                "the permissions in the project, and the roles of the accounts on the whole \
+                 project, cannot be checked before the API cloudresourcemanager.googleapis.com is \
+                 enabled"
                     .to_owned(),
             );
         }

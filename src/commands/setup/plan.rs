@@ -188,7 +188,7 @@ impl fmt::Display for SetupPlan {
                 continue;
             };
             if last.is_none() {
-                writeln!(formatter, "\nPolicies, by what would change in them:")?;
+                writeln!(formatter, "\nPolicies, with their changes:\n")?;
             }
             if last != Some(resource) {
                 writeln!(formatter, "  {resource}")?;
@@ -208,7 +208,7 @@ impl fmt::Display for SetupPlan {
                 continue;
             }
             if is_first {
-                writeln!(formatter, "\nProviders, by what would change in them:")?;
+                writeln!(formatter, "\nProviders, with their changes:\n")?;
                 is_first = false;
             }
             write!(formatter, "  {}/{}\n{change}", provider.pool, provider.id)?;

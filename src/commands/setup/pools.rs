@@ -62,17 +62,14 @@ impl Setup<'_> {
     /// Restores a pool that was deleted less than thirty days ago.
     pub(super) async fn restore_pool(&self, pool: &Pool) -> Result<(), SetupError> {
         let path = self.pool_path(&pool.id);
-        let doing = format!(
-            "could not bring back the workload identity pool `{}`",
-            pool.id
-        );
+        let doing = format!("could not restore the workload identity pool `{}`", pool.id);
         self.restore(&path, &doing).await
     }
 
     /// Restores a deleted provider and updates it.
     pub(super) async fn restore_provider(&self, provider: &Provider) -> Result<(), SetupError> {
         let path = self.provider_path(provider);
-        let doing = format!("could not bring back the provider `{}`", provider.id);
+        let doing = format!("could not restore the provider `{}`", provider.id);
         self.restore(&path, &doing).await?;
         self.alter_provider(provider).await
     }

@@ -79,7 +79,7 @@ impl Setup<'_> {
             Ok(held) => Ok(Some(held)),
             // A missing permission is then reported by the request that needs it.
             Err(error) if error.status() == Some(400) => {
-                tracing::warn!("what may be done in `{project}` could not be asked: {error}");
+                tracing::warn!("could not check the permissions in `{project}`: {error}");
                 Ok(None)
             }
             Err(cause) => Err(SetupError::project(project, cause)),

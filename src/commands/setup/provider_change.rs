@@ -108,8 +108,8 @@ fn issuer(found: &ExistingProvider, wanted: &Provider) -> Option<FieldChange> {
         why: if found.oidc.jwks_json.is_empty() {
             "it trusts another issuer"
         } else {
-            "it trusts another issuer, and has keys in `jwksJson`, which stay and must be the \
-                 new issuer's"
+            "it trusts another issuer, and has keys in `jwksJson`, which stay and must be those \
+             of the new issuer"
         },
         removed: named("issuerUri", before).into_iter().collect(),
         added: vec![format!("issuerUri: {}", wanted.issuer)],
@@ -159,7 +159,7 @@ fn audiences(found: &ExistingProvider) -> Option<FieldChange> {
         FieldChange {
             mask: "oidc.allowedAudiences",
             value: json!(audiences),
-            why: "it takes no token that is meant for itself",
+            why: "it does not accept a token whose audience is the provider itself",
             removed: Vec::new(),
             added: vec![format!("allowedAudiences: {own}")],
         }

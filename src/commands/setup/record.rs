@@ -88,7 +88,7 @@ impl<'a> Record<'a> {
             dry_run: request.dry_run,
             ..Document::default()
         };
-        state.set("while the project was looked at, before anything was changed");
+        state.set("while checking the project, before anything was changed");
         Self {
             file: file.map(Path::to_owned),
             state,
@@ -215,10 +215,10 @@ fn progress(steps: &[Row]) -> String {
     let mut text = match done {
         0 => format!("before any of {count} steps was done"),
         done if done == count => format!("after all {count} steps were done"),
-        done => format!("when {done} of {count} steps were done, which stay"),
+        done => format!("after {done} of {count} steps were done, which stay done"),
     };
     for row in of(Outcome::Unknown) {
-        text += &format!("\nperhaps done, for the answer was not heard: {}", row.what);
+        text += &format!("\nperhaps done, because no response arrived: {}", row.what);
     }
     text
 }

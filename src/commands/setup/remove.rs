@@ -14,7 +14,7 @@ impl Setup<'_> {
         let mut plan = SetupPlan::default();
         if !services.has(Api::Iam) {
             plan.notes
-                .push("the IAM API is off, so there is no account of setup's".to_owned());
+                .push("the IAM API is not enabled, so setup has no account".to_owned());
         } else {
             let accounts: Vec<String> = self
                 .own_accounts()
@@ -30,7 +30,7 @@ impl Setup<'_> {
                 plan.steps.push(PlanStep::new(
                     ResourceState::Remove,
                     format!("account {email}"),
-                    "made by setup",
+                    "created by setup",
                     Some(action),
                 ));
             }
@@ -39,8 +39,8 @@ impl Setup<'_> {
             plan.steps.extend(self.plan_repository_removal().await?);
         }
         plan.notes.push(
-            "the APIs stay enabled, for other things in the project may need them; buckets are \
-             never deleted"
+            "the APIs stay enabled, because other things in the project may need them; buckets \
+             are never deleted"
                 .to_owned(),
         );
         Ok(plan)
@@ -57,7 +57,7 @@ impl Setup<'_> {
         for email in accounts {
             for key in self.keys(email).await? {
                 let what = format!("key {} of {email}", key.id());
-                let why = format!("made on {}", key.day());
+                let why = format!("created on {}", key.day());
                 let action = StepAction::DeleteKey(key.name.clone());
                 plan.steps.push(PlanStep::new(
                     ResourceState::Remove,
@@ -73,7 +73,7 @@ impl Setup<'_> {
                 Err(error) if error.is_not_found() => continue,
                 // A caller that cannot read the policy has not set it.
                 Err(error) if error.status() == Some(403) && !is_repository(&resource) => {
-                    tracing::warn!("the policy of `{resource}` was not looked at: {error}");
+                    tracing::warn!("the policy of `{resource}` was not checked: {error}");
                     continue;
                 }
                 Err(cause) => {
@@ -107,7 +107,8 @@ impl Setup<'_> {
                     .find(|grant| grant.member == member && is_setup_grant(grant, &resource));
                 if let Some(grant) = held.filter(|_| !accounts.contains(&email)) {
                     let what = format!("{} on {}", grant.role, short(&resource));
-                    let why = format!("setup did not make {email}, and may not have given it this");
+                    let why =
+                        format!("setup did not create {email}, and may not have granted this");
                     plan.steps
                         .push(PlanStep::new(ResourceState::Keep, what, why, None));
                 }
@@ -174,7 +175,7 @@ impl Setup<'_> {
                     plan.steps.push(PlanStep::new(
                         ResourceState::Remove,
                         what,
-                        "made by setup",
+                        "created by setup",
                         Some(action),
                     ));
                 } else {
@@ -182,17 +183,27 @@ impl Setup<'_> {
                     plan.steps.push(PlanStep::new(
                         ResourceState::Keep,
                         what,
-                        "setup did not make it",
+                        "setup did not create it",
                         None,
                     ));
                 }
             }
             let what = format!("workload identity pool {}", last(&pool.name));
             plan.steps.push(if others {
-                PlanStep::new(ResourceState::Keep, what, "it has another's provider", None)
+                PlanStep::new(
+                    ResourceState::Keep,
+                    what,
+                    "it has a provider that is not setup's",
+                    None,
+                )
             } else {
                 let action = StepAction::DeletePool(pool.name.clone());
-                PlanStep::new(ResourceState::Remove, what, "made by setup", Some(action))
+                PlanStep::new(
+                    ResourceState::Remove,
+                    what,
+                    "created by setup",
+                    Some(action),
+                )
             });
         }
         Ok(())

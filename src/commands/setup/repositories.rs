@@ -80,7 +80,7 @@ impl Setup<'_> {
             // Only registry administrators can read it, and the plan does not depend on it.
             Err(error) if matches!(error.status(), Some(403 | 404)) => Ok(None),
             Err(cause) => Err(SetupError::google(
-                "could not see where the project's `gcr.io` names lead",
+                "could not check where the project's `gcr.io` names point to",
                 cause,
             )),
         }
@@ -97,11 +97,12 @@ impl Setup<'_> {
         let state = state?;
         let shown = redirection(state);
         let why = match shown {
-            "ENABLED" | "FINALIZED" => "they lead to the repositories of the same names",
+            "ENABLED" | "FINALIZED" => "they point to the repositories of the same names",
             "ENABLED_AND_COPYING" | "PARTIAL_AND_COPYING" | "PARTIAL" => {
-                "they lead to the repositories of the same names, and older images are still copied"
+                "they point to the repositories of the same names, and older images are still \
+                 copied"
             }
-            _ => "as in every project today, they lead to the repositories of the same names",
+            _ => "as in every project today, they point to the repositories of the same names",
         };
         let shown = if shown.is_empty() { "not set" } else { shown };
         let what = format!("redirection of gcr.io names: {}", sanitize(shown));
@@ -119,7 +120,7 @@ impl Setup<'_> {
             let what = format!("repository {name}");
             if !services.has(Api::ArtifactRegistry) {
                 let why = format!(
-                    "for `{}`; it cannot be seen before its API is on",
+                    "for `{}`; it cannot be checked before its API is enabled",
                     registry.host
                 );
                 let action = StepAction::CreateRepository(registry.clone());
@@ -145,7 +146,7 @@ impl Setup<'_> {
                 Some(found) => {
                     found.check(&name)?;
                     let whose = if is_ours(&found.description) {
-                        ", made by setup"
+                        ", created by setup"
                     } else {
                         ""
                     };
@@ -169,7 +170,7 @@ impl Setup<'_> {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(cause) => Err(SetupError::google(
-                format!("could not look at the repository `{name}`"),
+                format!("could not check the repository `{name}`"),
                 cause,
             )),
         }
@@ -295,9 +296,9 @@ impl Setup<'_> {
                 continue;
             };
             steps.push(if !is_ours(&found.description) {
-                PlanStep::new(ResourceState::Keep, what, "setup did not make it", None)
+                PlanStep::new(ResourceState::Keep, what, "setup did not create it", None)
             } else if self.has_images(&name).await? {
-                PlanStep::new(ResourceState::Keep, what, "it holds images", None)
+                PlanStep::new(ResourceState::Keep, what, "it contains images", None)
             } else {
                 let action = StepAction::DeleteRepository(name);
                 PlanStep::new(ResourceState::Remove, what, "it is empty", Some(action))
@@ -311,7 +312,7 @@ impl Setup<'_> {
         let mut url = Api::ArtifactRegistry.url(&format!("v1/{name}/packages"));
         url.query_pairs_mut().append_pair("pageSize", "1");
         let page: Value = self.google.get(url).await.map_err(|cause| {
-            let doing = format!("could not see whether the repository `{name}` holds images");
+            let doing = format!("could not check if the repository `{name}` contains images");
             SetupError::google(doing, cause)
         })?;
         let packages = page["packages"].as_array();

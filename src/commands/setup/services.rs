@@ -65,10 +65,13 @@ impl Setup<'_> {
         needed.push((Api::Iam.service(), "accounts and their keys"));
         needed.push((Api::ResourceManager.service(), "the project's policy"));
         if !self.request.forges.is_empty() {
-            needed.push(("sts.googleapis.com", "a CI's identity buys a token"));
+            needed.push((
+                "sts.googleapis.com",
+                "to exchange a CI's identity for a token",
+            ));
             let acts = Api::IamCredentials.service();
             if needed.iter().all(|(name, _)| *name != acts) {
-                needed.push((acts, "that token acts as the pusher"));
+                needed.push((acts, "to use this token as the pusher"));
             }
         }
         needed

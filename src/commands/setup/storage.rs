@@ -86,12 +86,12 @@ impl Setup<'_> {
             let shown = redirection(state);
             plan.steps.push(PlanStep::present(
                 format!("redirection of gcr.io names: {shown}"),
-                "Artifact Registry serves them: roles on buckets open nothing there",
+                "Artifact Registry serves them: roles on buckets have no effect",
             ));
             plan.notes.push(
-                "the project's `gcr.io` names are served by Artifact Registry, so roles on buckets \
-                 no longer open them: leave `setup_backend` out to set up what does. Left-over \
-                 buckets are only narrowed"
+                "Artifact Registry serves the project's `gcr.io` names, so roles on buckets have \
+                 no effect on them: remove `setup_backend` to set up the roles that have. For \
+                 left-over buckets, setup only narrows the roles"
                     .to_owned(),
             );
         }
@@ -128,12 +128,12 @@ impl Setup<'_> {
                     return Err(SetupError::google(doing, error));
                 }
                 Err(_) if is_redirected => {
-                    let why = "there is none, and nothing would use one";
+                    let why = "it does not exist, and nothing would use it";
                     plan.steps
                         .push(PlanStep::new(ResourceState::Keep, what, why, None));
                 }
                 Err(_) => {
-                    let why = format!("a first push to `{}` makes it", registry.host);
+                    let why = format!("a first push to `{}` creates it", registry.host);
                     let order = FirstPush {
                         registry: registry.clone(),
                         bucket: name,
@@ -152,7 +152,7 @@ impl Setup<'_> {
         let what = format!("{TEMPORARY_ROLE} on {project}");
         let policy = |change| StepAction::Policy(project.clone(), change, temporary.clone());
         if !pushes.is_empty() {
-            let why = "for the pusher, until its first push has made the bucket";
+            let why = "for the pusher, until its first push has created the bucket";
             plan.steps.push(if has_temporary {
                 PlanStep::present(what.clone(), why)
             } else {
@@ -164,8 +164,8 @@ impl Setup<'_> {
                 )
             });
             plan.notes.push(format!(
-                "the old registry makes its bucket at the first push: setup pushes a tiny image, \
-                 `{}`, which stays",
+                "the old registry creates its bucket at the first push: setup pushes a tiny \
+                 image, `{}`, which stays",
                 first_push::name(&self.request.project)
             ));
         }
@@ -173,7 +173,7 @@ impl Setup<'_> {
             pushes.push(PlanStep::new(
                 ResourceState::Remove,
                 what,
-                "the narrow roles stand in its place",
+                "the narrow roles replace it",
                 Some(policy(PolicyChange::Revoke)),
             ));
         }
@@ -190,7 +190,7 @@ impl Setup<'_> {
         let held = test_bucket_permissions(self.google, name, &[NEEDED])
             .await
             .map_err(|cause| {
-                let doing = format!("could not ask what may be done with the bucket `{name}`");
+                let doing = format!("could not check the permissions on the bucket `{name}`");
                 SetupError::google(doing, cause)
             })?;
         let has = held.contains(NEEDED);

@@ -374,11 +374,12 @@ fn narrow_scopes_are_reported_before_missing_role() {
         .set("tags", "gcr.io/acme/app:1")
         .fails_with(3);
     insta::assert_snapshot!(outcome.error(), @"
-        error: the token that is shown as `ci@acme.iam.gserviceaccount.com` was made for less than a push takes
+        error: the token used as `ci@acme.iam.gserviceaccount.com` does not have the scopes for a push
 
         hint: the tokens of `ci@acme.iam.gserviceaccount.com` are limited to the access scopes of this machine (`https://www.googleapis.com/auth/devstorage.read_only`, `https://www.googleapis.com/auth/logging.write`): stop the machine and give it `cloud-platform`: `gcloud compute instances set-service-account INSTANCE --zone=ZONE --project=PROJECT --service-account=ci@acme.iam.gserviceaccount.com --scopes=cloud-platform`, or use a node pool that was created with `--scopes=cloud-platform`, or use another credential
         ");
-    let row = "token       gcr.io/gcr.io    failed  the token that is shown as `ci@acme.iam.gserviceaccount.com` was made for less than a push takes";
+    let row = "token       gcr.io/gcr.io    failed  the token used as \
+               `ci@acme.iam.gserviceaccount.com` does not have the scopes for a push";
     assert!(outcome.stdout.contains(row), "{}", outcome.stdout);
 }
 

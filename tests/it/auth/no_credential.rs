@@ -26,10 +26,10 @@ fn image_is_checked_but_not_pushed_without_credential() {
     gcr.io/acme/app                        1,latest  3      455 B
     us-docker.pkg.dev/acme/containers/app  1,latest  3      455 B
     ");
-    insta::assert_snapshot!(outcome.stderr, @"INFO nothing was pushed: there is no credential \
-                                              here, as in a pull request of a fork, and \
+    insta::assert_snapshot!(outcome.stderr, @"INFO nothing was pushed: there is no credential, as \
+                                              in a pull request from a fork, and \
                                               `missing_credentials` is `skip`; the image itself is \
-                                              sound");
+                                              valid");
     assert!(outcome.read("report.json").contains("nothing was pushed"));
     assert!(google.standin.requests().is_empty());
 }
@@ -58,8 +58,8 @@ images:
     registry.example/tool:3   gcr.io/acme
     registry.example/tool:3   us-docker.pkg.dev/acme/mirror
     ");
-    insta::assert_snapshot!(outcome.stderr, @"INFO nothing was mirrored: there is no credential \
-                                              here, as in a pull request of a fork, and \
+    insta::assert_snapshot!(outcome.stderr, @"INFO nothing was mirrored: there is no credential, \
+                                              as in a pull request from a fork, and \
                                               `missing_credentials` is `skip`");
     assert!(google.standin.requests().is_empty());
 }

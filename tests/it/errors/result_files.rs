@@ -90,9 +90,9 @@ fn unwritable_pull_secret_is_reported_and_no_output() {
         .variable("GITHUB_OUTPUT", "output");
     let outcome = run.fails_with(2);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not write the pull secret to `.`: it is there, and no regular file
+    error: could not write the pull secret to `.`: it exists, and is not a regular file
 
-    hint: name a file in `pull_secret_file`, such as `pull-secret.yaml`
+    hint: set `pull_secret_file` to a file, such as `pull-secret.yaml`
     ");
     assert!(outcome.read("output").contains("digest<<"));
     assert!(!outcome.read("output").contains("pull_secret_file<<"));

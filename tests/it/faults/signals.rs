@@ -38,10 +38,10 @@ fn signal_stops_a_push_and_tags_are_reported() {
         insta::allow_duplicates!(insta::assert_snapshot!(message, @"
         error: stopped by [SIGNAL]
           tagged: `gcr.io/acme/app:1`
-          perhaps tagged, for the answer was not heard: `gcr.io/acme/app:2`
+          perhaps tagged, because no response arrived: `gcr.io/acme/app:2`
           not tagged: `gcr.io/acme/app:3`
 
-        hint: run this again: what has arrived is not sent again
+        hint: run this again: it does not send again what has arrived
         "));
         let tags: Vec<_> = google
             .standin
@@ -132,13 +132,13 @@ fn timeout_stops_a_push_like_a_signal() {
     let google = Google::start();
     let outcome = stalled_push(&google).set("timeout", "8s").fails_with(4);
     insta::assert_snapshot!(outcome.error(), @"
-    error: stopped after 8 s, which is all that `timeout` allows
+    error: stopped after 8 s, the limit that `timeout` sets
       tagged: `gcr.io/acme/app:1`
-      perhaps tagged, for the answer was not heard: `gcr.io/acme/app:2`
+      perhaps tagged, because no response arrived: `gcr.io/acme/app:2`
       not tagged: `gcr.io/acme/app:3`
 
-    hint: run this again: what has arrived is not sent again
-    hint: or allow more time with `timeout`
+    hint: run this again: it does not send again what has arrived
+    hint: or raise `timeout`
     ");
 }
 

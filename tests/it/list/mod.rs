@@ -302,7 +302,9 @@ fn registry_listing_is_used_when_the_api_fails() {
     let outcome = list(&google).succeeds();
     assert_eq!(outcome.stdout, "NAME\ngcr.io/acme/app\ngcr.io/acme/team\n");
     assert!(
-        outcome.stderr.contains("API could not be asked"),
+        outcome
+            .stderr
+            .contains("request to Artifact Registry's API failed"),
         "{}",
         outcome.stderr
     );

@@ -283,8 +283,8 @@ fn gitlab_group_is_listed_by_its_api() {
     insta::assert_snapshot!(message, @"
     error: the login for GitLab's `registry.gitlab.com/acme` is the job token, which cannot list a group
 
-    hint: for that registry, use a group access token or a personal access token as the password, with the role Reporter and the scopes `read_api` and `read_registry`: CI_JOB_TOKEN and deploy tokens cannot list a group
-    hint: or name the image in `name`, or in `tags` with its registry, to list its tags
+    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: or to list the tags of an image, set `name`, or set `tags` to the image with its registry
     ");
 }
 
@@ -301,7 +301,10 @@ fn refused_catalog_is_reported() {
         let outcome = list(&address).fails_with(if status == 401 { 3 } else { 1 });
         let error = outcome.error();
         assert!(error.contains("does not list its images"), "{error}");
-        assert!(error.contains("name the image in `name`"), "{error}");
+        assert!(
+            error.contains("to list the tags of an image, set `name`"),
+            "{error}"
+        );
     }
     let hub = Run::command("list")
         .set("registry", "docker.io")

@@ -170,8 +170,8 @@ fn what_cannot_be_expressed_is_told() {
     insta::assert_snapshot!(outcome.scrub(&outcome.read("failover/NOTES.md")), @r#"
     What these files cannot say:
 
-    - CRI-O and Podman: `127.0.0.1:[PORT]/team/app` has other tags there, and they keep the tag
-    - containerd and k3s: `127.0.0.1:[PORT]/team/app` is `127.0.0.1:[PORT]/second/other/app` there, and they keep path and tag: `to: "{path}"` lets them find it
+    - CRI-O and Podman: `127.0.0.1:[PORT]/team/app` has other tags there, but they do not change the tag
+    - containerd and k3s: `127.0.0.1:[PORT]/team/app` is `127.0.0.1:[PORT]/second/other/app` there, but they do not change path and tag: with `to: "{path}"`, they find it
     "#);
     assert!(
         !outcome

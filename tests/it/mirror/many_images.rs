@@ -61,7 +61,7 @@ fn only_missing_and_outdated_images_are_copied() {
         .map(|line| line.split('=').next().unwrap())
         .collect();
     assert_eq!(names, ["PUSHED_BYTES", "SKIPPED_BYTES"]);
-    let message = "`digest_file` is not written: many images have no one digest";
+    let message = "`digest_file` is not written: several images have no single digest";
     assert!(outcome.stderr.contains(message), "{}", outcome.stderr);
     assert!(
         outcome
@@ -319,7 +319,7 @@ fn failed_image_does_not_stop_the_others() {
     insta::assert_snapshot!(outcome.error(), @r"
     error: `127.0.0.1:[PORT]/acme/none:1` does not exist
 
-    hint: where it does, the login of its registry may not see it; name another tag, or take the entry out
+    hint: if it does exist, the login of its registry may not be allowed to see it; use another tag, or remove the entry
     ");
     assert!(manifest(&destination, "mirror/api", "1").is_some());
     let outcome = mirror_file(&file(true)).succeeds();
@@ -455,7 +455,7 @@ fn conflicting_names_are_reported_first() {
     insta::assert_snapshot!(outcome.error(), @r#"
     error: both `127.0.0.1:[PORT]/a/api:1` and `127.0.0.1:[PORT]/b/api:1` would become `127.0.0.1:[PORT]/mirror/api:1`
 
-    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
+    hint: separate them with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
     "#);
     assert!(destination.is_untouched());
 }
@@ -487,13 +487,13 @@ fn image_chosen_twice_is_copied_once_unless_forms_differ() {
             .replace(digest.as_str(), "[DIGEST]")
     });
     insta::assert_snapshot!(message.join("\n"), @r#"
-    error: two entries bring `127.0.0.1:[PORT]/acme/api:1` to `127.0.0.1:[PORT]/mirror/api:1`, each with other platforms
+    error: two entries mirror `127.0.0.1:[PORT]/acme/api:1` to `127.0.0.1:[PORT]/mirror/api:1` with different platforms
 
-    hint: give both the same `platforms`, or one of them a name of its own with `to`
+    hint: set the same `platforms` for both, or set a different name for one of them with `to`
 
     error: both `127.0.0.1:[PORT]/acme/api:1` and `127.0.0.1:[PORT]/acme/api:1@[DIGEST]` would become `127.0.0.1:[PORT]/mirror/api:1`
 
-    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
+    hint: separate them with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
     "#);
     assert!(destination.is_untouched());
     let outcome = file("best_effort: true").succeeds();

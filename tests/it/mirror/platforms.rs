@@ -115,10 +115,10 @@ fn dry_run_shows_what_would_be_done() {
     let stdout = outcome.scrub(&stdout);
     insta::assert_snapshot!(stdout, @"
     dry run: nothing was sent, mounted or tagged
-    IMAGE                 TAGS                  DIGEST                                                                   TO SEND  TO MOUNT  EXISTING
-    127.0.0.1:[PORT]/app   1 (there),2 (to set)  [DIGEST]  0 B      0 B       1.3 KiB
-    127.0.0.1:[PORT]/copy  1 (to set)            [DIGEST]  0 B      1.3 KiB   0 B
-    127.0.0.1:[PORT]/app       1                     missed                                                                   -        -         -
+    IMAGE                 TAGS                   DIGEST                                                                   TO SEND  TO MOUNT  EXISTING
+    127.0.0.1:[PORT]/app   1 (exists),2 (to set)  [DIGEST]  0 B      0 B       1.3 KiB
+    127.0.0.1:[PORT]/copy  1 (to set)             [DIGEST]  0 B      1.3 KiB   0 B
+    127.0.0.1:[PORT]/app       1                      missed                                                                   -        -         -
     missed: 127.0.0.1:[PORT]/app: could not connect to `127.0.0.1:[PORT]`: GET https://127.0.0.1:[PORT]/v2/: Connection refused (os error 111)
     ");
     let kinds: std::collections::BTreeSet<_> =

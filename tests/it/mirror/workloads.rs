@@ -237,28 +237,28 @@ fn unreadable_images_are_rows_of_their_own() {
     insta::assert_snapshot!(errors.join("\n\n"), @r"
 
 
-    `bad\u{1b}[2J\nimage`, which Pod shop/d names, is no image
-      caused by: image name `library/bad\u{1b}[2J\nimage` is not valid: registries accept only lower case
+    `bad\u{1b}[2J\nimage`, which Pod shop/d names, is not an image
+      caused by: image name `library/bad\u{1b}[2J\nimage` would be refused: registries take lower case only
 
-    hint: leave it out with `exclude`, or have the object name an image
+    hint: exclude it with `exclude`, or set an image in the object
 
-    `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`, which Pod shop/e names, is no image
-      caused by: image name `library/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is not valid: with its host it is longer than 255 characters
+    `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`, which Pod shop/e names, is not an image
+      caused by: image name `library/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters
 
-    hint: leave it out with `exclude`, or have the object name an image
+    hint: exclude it with `exclude`, or set an image in the object
 
-    could not look at `127.0.0.1:[PORT]/local:1`, which Pod shop/b (a node has it from no registry) names
+    could not check `127.0.0.1:[PORT]/local:1`, which Pod shop/b (only a node has it) names
       caused by: `127.0.0.1:[PORT]/local:1` does not exist
 
-    hint: an image that only a node has, or whose registry lets nobody in, is left out with `exclude`
+    hint: with `exclude`, exclude an image that only a node has, or whose registry refuses access
 
-    could not look at `127.0.0.1:[PORT]/secret:1`, which Pod shop/c names
+    could not check `127.0.0.1:[PORT]/secret:1`, which Pod shop/c names
       caused by: could not list `127.0.0.1:[PORT]/secret:1`
       caused by: GET http://127.0.0.1:[PORT]/v2/secret/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: put a login for `127.0.0.1:[PORT]` in `docker_config`
-    hint: an image that only a node has, or whose registry lets nobody in, is left out with `exclude`
+    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: with `exclude`, exclude an image that only a node has, or whose registry refuses access
     ");
 }
 
@@ -331,7 +331,7 @@ fn empty_or_unreachable_cluster_is_no_success() {
     insta::assert_snapshot!(outcome.error(), @"
     error: no workload in the cluster names an image: nothing was found
 
-    hint: check the namespaces, the cluster or the files; of a chart, read what `helm template` prints, and of an overlay what `kustomize build` prints
+    hint: check the namespaces, the cluster or the files; for a chart, use the output of `helm template`, and for an overlay, the output of `kustomize build`
     ");
     let access =
         crate::support::cluster::with(&google.standin, "https://127.0.0.1:1", "{token: t}");
@@ -376,9 +376,9 @@ fn nightly_check_fails_where_something_lacks() {
     3 images: 1 missing, 1 outdated, 1 up to date
     ");
     insta::assert_snapshot!(outcome.error(), @"
-    error: the required destinations are not complete: 1 missing, 1 outdated
+    error: the required destinations lack images: 1 missing, 1 outdated
 
-    hint: run it once without `dry_run` to copy what is not there
+    hint: run it without `dry_run` to copy what is missing
     ");
     of_cluster(&google, &second.plain_address(), "").succeeds();
     check().succeeds();
@@ -415,7 +415,7 @@ fn manifests_are_read_by_pattern() {
         outcome.stdout
     );
     assert!(
-        outcome.stderr.contains("`out/values.yaml` is passed over"),
+        outcome.stderr.contains("skipping `out/values.yaml`"),
         "{}",
         outcome.stderr
     );
@@ -446,15 +446,15 @@ fn manifests_without_an_image_are_reported() {
     insta::assert_snapshot!(errors.join("\n"), @"
     error: no workload in `values.yaml` names an image: found only 1 document without `apiVersion` and `kind`
 
-    hint: check the namespaces, the cluster or the files; of a chart, read what `helm template` prints, and of an overlay what `kustomize build` prints
+    hint: check the namespaces, the cluster or the files; for a chart, use the output of `helm template`, and for an overlay, the output of `kustomize build`
 
     error: no workload in `*.yaml` names an image: found only 1 document without `apiVersion` and `kind`, 1 CustomResourceDefinition
 
-    hint: check the namespaces, the cluster or the files; of a chart, read what `helm template` prints, and of an overlay what `kustomize build` prints
+    hint: check the namespaces, the cluster or the files; for a chart, use the output of `helm template`, and for an overlay, the output of `kustomize build`
 
     error: `t.yaml` is not YAML: mapping values are not allowed in this context at line 1 column 27
 
-    hint: of a chart, read what `helm template` prints, not its templates
+    hint: for a chart, use the output of `helm template`, not its templates
 
     error: `missing/*.yaml` in `paths` matches no file
 
@@ -491,7 +491,7 @@ fn two_images_with_one_name_are_both_told() {
     insta::assert_snapshot!(outcome.error(), @r#"
     error: both `127.0.0.1:[PORT]/api:1` and `127.0.0.1:[PORT]/api:1` would become `127.0.0.1:[PORT]/second/api:1`
 
-    hint: keep them apart with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
+    hint: separate them with `to: "{path}"`, which is the whole path of the source, with `to: "{host}/{path}"`, or with `tags`
     "#);
     let apart = of_cluster(&google, destination.address(), ", to: '{host}/{path}'").succeeds();
     assert!(apart.stdout.contains("2 copied"), "{}", apart.stdout);
@@ -527,7 +527,7 @@ fn docker_hub_is_told_and_exclude_leaves_out() {
     .variable("HTTPS_PROXY", "http://127.0.0.1:1")
     .set("retry_timeout", "0s")
     .fails_with(4);
-    let note = "without a registry in its name an image is Docker Hub's: `busybox`";
+    let note = "an image without a registry in its name is from Docker Hub: `busybox`";
     assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
     assert!(
         outcome.stderr.contains("docker.io/library/busybox:latest"),

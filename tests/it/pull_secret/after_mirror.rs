@@ -57,7 +57,7 @@ fn every_destination_gets_a_verified_entry() {
         .succeeds();
     assert_eq!(hosts(&outcome), ["europe-docker.pkg.dev", "gcr.io"]);
     assert!(
-        !outcome.stderr.contains("was not tried"),
+        !outcome.stderr.contains("did not check"),
         "{}",
         outcome.stderr
     );
@@ -82,7 +82,7 @@ fn every_destination_gets_a_verified_entry() {
         outcome.stdout
     );
     assert!(
-        !outcome.stderr.contains("was not tried"),
+        !outcome.stderr.contains("did not check"),
         "{}",
         outcome.stderr
     );

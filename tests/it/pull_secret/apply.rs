@@ -388,7 +388,11 @@ fn token_is_renewed_well_before_expiry() {
             .set("kubeconfig", administrator(&google))
     };
     let outcome = run().succeeds();
-    assert!(outcome.stderr.contains("works until"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("is valid until"),
+        "{}",
+        outcome.stderr
+    );
     let first = applied(&google.standin, "shop", "gcr-pull");
     let outcome = run().succeeds();
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));

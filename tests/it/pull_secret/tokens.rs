@@ -32,7 +32,7 @@ fn token_secret_states_its_expiry() {
         .as_str()
         .unwrap();
     assert!(
-        outcome.stderr.contains(&format!("works until {end}")),
+        outcome.stderr.contains(&format!("is valid until {end}")),
         "{}",
         outcome.stderr
     );
@@ -69,7 +69,7 @@ fn token_without_known_expiry_is_said_to_last_an_hour() {
     google.standin.fault(silent);
     let outcome = push(&google).succeeds();
     assert!(
-        outcome.stderr.contains("lives for an hour at most"),
+        outcome.stderr.contains("is valid for an hour at most"),
         "{}",
         outcome.stderr
     );

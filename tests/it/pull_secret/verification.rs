@@ -84,7 +84,7 @@ fn account_without_read_permission_writes_no_secret() {
             .contains("us-docker.pkg.dev/acme/containers/app")
     );
     insta::assert_snapshot!(outcome.error(), @r#"
-    error: the pull secret was not written: with the login in it `us-docker.pkg.dev/acme/containers/app:1` cannot be pulled
+    error: the pull secret was not written: its login cannot pull `us-docker.pkg.dev/acme/containers/app:1`
       caused by: GET https://us-docker.pkg.dev/v2/acme/containers/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/containers" (or it may not exist)
 
@@ -100,11 +100,11 @@ fn deleted_key_writes_no_secret() {
     let outcome = run.fails_with(3);
     assert!(wrote_nothing(&outcome));
     insta::assert_snapshot!(outcome.error(), @"
-    error: the pull secret was not written: with the login in it `gcr.io/acme/app:1` cannot be pulled
+    error: the pull secret was not written: its login cannot pull `gcr.io/acme/app:1`
       caused by: GET https://gcr.io/v2/token?service=gcr.io&scope=repository:acme/app:pull: 401 UNAUTHORIZED
       caused by: authentication failed
 
-    hint: the key was deleted, or `pull@acme.iam.gserviceaccount.com` is disabled: make a new key with `gcloud iam service-accounts keys create key.json --iam-account=pull@acme.iam.gserviceaccount.com`
+    hint: the key was deleted, or `pull@acme.iam.gserviceaccount.com` is disabled: create a new key with `gcloud iam service-accounts keys create key.json --iam-account=pull@acme.iam.gserviceaccount.com`
     ");
 }
 
@@ -119,12 +119,12 @@ fn key_of_another_project_is_noted() {
         .fails_with(3);
     assert!(wrote_nothing(&outcome));
     insta::assert_snapshot!(outcome.error(), @r#"
-    error: the pull secret was not written: with the login in it `gcr.io/acme/app:1` cannot be pulled
+    error: the pull secret was not written: its login cannot pull `gcr.io/acme/app:1`
       caused by: GET https://gcr.io/v2/acme/app/manifests/1: 403 DENIED
       caused by: Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "projects/acme/locations/us/repositories/gcr.io" (or it may not exist)
 
     hint: grant the role: `gcloud artifacts repositories add-iam-policy-binding gcr.io --location=us --project=acme --member=serviceAccount:pull@other.iam.gserviceaccount.com --role=roles/artifactregistry.reader`
-    hint: `pull@other.iam.gserviceaccount.com` is of another project than the image, which is in `acme`: check that it is the right key
+    hint: `pull@other.iam.gserviceaccount.com` is from another project than the image, which is in `acme`: check that it is the right key
     "#);
 }
 
@@ -145,7 +145,7 @@ fn missing_layer_is_noticed() {
         .fails_with(1);
     assert!(wrote_nothing(&outcome));
     insta::assert_snapshot!(outcome.error().replace(digest, "[DIGEST]"), @"
-    error: the pull secret was not written: with the login in it `gcr.io/acme/app:1` cannot be pulled
+    error: the pull secret was not written: its login cannot pull `gcr.io/acme/app:1`
       caused by: the registry has no blob [DIGEST], which the manifest names
 
     hint: another job may have changed or deleted it: push it again
@@ -162,7 +162,9 @@ fn reader_with_push_permission_is_reported() {
     google.standin.clear_requests();
     let outcome = run.succeeds();
     assert!(
-        outcome.stderr.contains("can push to `gcr.io/acme/app` too"),
+        outcome
+            .stderr
+            .contains("can also push to `gcr.io/acme/app`"),
         "{}",
         outcome.stderr
     );
@@ -207,7 +209,9 @@ fn dry_run_checks_the_reader_and_changes_nothing() {
     let outcome = dry();
     assert!(wrote_nothing(&outcome));
     assert!(
-        outcome.stderr.contains("can push to `gcr.io/acme/app` too"),
+        outcome
+            .stderr
+            .contains("can also push to `gcr.io/acme/app`"),
         "{}",
         outcome.stderr
     );
@@ -228,7 +232,7 @@ fn pushing_key_is_used_only_when_allowed() {
     run().fails_with(2);
     let outcome = run().set("pull_secret_allow_push_key", "true").succeeds();
     assert!(
-        outcome.stderr.contains("holds the pushing key"),
+        outcome.stderr.contains("contains the pushing key"),
         "{}",
         outcome.stderr
     );
@@ -244,7 +248,9 @@ fn secret_is_written_before_the_image_exists() {
         .set("pull_secret_file", "secret.yaml")
         .succeeds();
     assert!(
-        outcome.stderr.contains("`gcr.io/acme/app:2` is not there"),
+        outcome
+            .stderr
+            .contains("`gcr.io/acme/app:2` does not exist"),
         "{}",
         outcome.stderr
     );

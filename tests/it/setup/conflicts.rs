@@ -130,7 +130,7 @@ fn concurrent_repository_of_another_kind_is_reported() {
     assert!(
         outcome
             .error()
-            .contains("takes no pushed images: it is NPM"),
+            .contains("does not accept pushed images: it is NPM"),
         "{}",
         outcome.stderr
     );

@@ -118,25 +118,25 @@ fn private_repository_is_given_by_ids() {
         .set("setup_github", "acme/secret")
         .fails_with(2);
     insta::assert_snapshot!(refused.error(), @r#"
-    error: could not learn the numbers of `github.com/acme/secret`
+    error: could not get the numeric ids of `github.com/acme/secret`
       caused by: GET https://api.github.com/repos/acme/secret: 404 Not Found
 
     hint: there is no such repository, or it is private
-    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
-    hint: `gh api repos/acme/secret --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    hint: only members can read the ids of a private repository: add them, as in `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/secret --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints this value
     "#);
     let refused = cloud
         .setup()
         .set("setup_gitlab", "https://gitlab.example.com/acme/secret")
         .fails_with(2);
     insta::assert_snapshot!(refused.error(), @"
-    error: could not learn the numbers of `gitlab.example.com/acme/secret`
+    error: could not get the numeric ids of `gitlab.example.com/acme/secret`
       caused by: GET https://gitlab.example.com/api/v4/projects/acme%2Fsecret: 404 Not Found
       caused by: 404 Project Not Found
 
     hint: there is no such repository, or it is private
-    hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.example.com/acme/secret#NAMESPACE_ID/PROJECT_ID`
-    hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
+    hint: only members can read the ids of a private project: add them, as in `setup_gitlab: https://gitlab.example.com/acme/secret#NAMESPACE_ID/PROJECT_ID`
+    hint: its jobs have the ids in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; in such a job, setup reads them there
     ");
     cloud
         .apply()
@@ -275,13 +275,13 @@ fn forge_rate_limit_does_not_mean_private_repository() {
     answer(&cloud, "api.github.com", 1, 403, limit, &used_up);
     let refused = cloud.setup().set("setup_github", "acme/api").fails_with(4);
     insta::assert_snapshot!(refused.error(), @r#"
-    error: could not learn the numbers of `github.com/acme/api`
+    error: could not get the numeric ids of `github.com/acme/api`
       caused by: GET https://api.github.com/repos/acme/api: 403 Forbidden
       caused by: API rate limit exceeded for 192.0.2.1.
 
-    hint: run this again in an hour, or give `github_token`: with it many more requests are allowed
-    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
-    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    hint: try again in an hour, or set `github_token`, which allows many more requests
+    hint: only members can read the ids of a private repository: add them, as in `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints this value
     "#);
     answer(
         &cloud,
@@ -294,24 +294,24 @@ fn forge_rate_limit_does_not_mean_private_repository() {
     let gitlab = "https://gitlab.com/acme/api";
     let refused = cloud.setup().set("setup_gitlab", gitlab).fails_with(4);
     insta::assert_snapshot!(refused.error(), @"
-    error: could not learn the numbers of `gitlab.com/acme/api`
+    error: could not get the numeric ids of `gitlab.com/acme/api`
       caused by: GET https://gitlab.com/api/v4/projects/acme%2Fapi: 429 Too Many Requests
       caused by: Retry later
 
     hint: try again in a few minutes
-    hint: a private project's are told to its members alone: give them with it, as `setup_gitlab: https://gitlab.com/acme/api#NAMESPACE_ID/PROJECT_ID`
-    hint: its jobs have them in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; run there, setup takes them from these
+    hint: only members can read the ids of a private project: add them, as in `setup_gitlab: https://gitlab.com/acme/api#NAMESPACE_ID/PROJECT_ID`
+    hint: its jobs have the ids in CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID; in such a job, setup reads them there
     ");
     answer(&cloud, "api.github.com", 1, 502, "<html>", &[]);
     let refused = cloud.setup().set("setup_github", "acme/api").fails_with(4);
     insta::assert_snapshot!(refused.error(), @r#"
-    error: could not learn the numbers of `github.com/acme/api`
+    error: could not get the numeric ids of `github.com/acme/api`
       caused by: GET https://api.github.com/repos/acme/api: 502 Bad Gateway
       caused by: the response is a web page
 
-    hint: the trouble is theirs: try again in a few minutes
-    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
-    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    hint: the server has a temporary problem; try again in a few minutes
+    hint: only members can read the ids of a private repository: add them, as in `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints this value
     "#);
 }
 
@@ -359,12 +359,12 @@ fn github_token_is_sent_to_github_and_not_to_gitlab() {
         .set("github_token", "ghs_0123456789abcdefghij")
         .fails_with(3);
     insta::assert_snapshot!(refused.error(), @r#"
-    error: could not learn the numbers of `github.com/acme/api`
+    error: could not get the numeric ids of `github.com/acme/api`
       caused by: GET https://api.github.com/repos/acme/api: 401 Unauthorized
       caused by: Bad credentials
 
-    hint: `github_token` is not valid, or no longer: leave it out for a public repository, or give another
-    hint: a private repository's are told to its members alone: give them with it, as `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
-    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints just that
+    hint: `github_token` is invalid or has expired: for a public repository, remove it; otherwise, set another
+    hint: only members can read the ids of a private repository: add them, as in `setup_github: OWNER/REPO#OWNER_ID/REPO_ID`
+    hint: `gh api repos/acme/api --jq '"\(.full_name)#\(.owner.id)/\(.id)"'` prints this value
     "#);
 }

@@ -77,9 +77,9 @@ fn file_that_is_not_that_key_is_not_overwritten() {
         .fails_with(2);
     assert_eq!(outcome.read("notes.txt"), "mine");
     insta::assert_snapshot!(outcome.error(), @"
-    error: `notes.txt` is there, and is no key of `gcr-puller@acme.iam.gserviceaccount.com`: it is left as it is
+    error: `notes.txt` exists, but is not a key of `gcr-puller@acme.iam.gserviceaccount.com`: it is not changed
 
-    hint: choose another file in `setup_key`
+    hint: set another file in `setup_key`
     ");
     assert_eq!(cloud.changes(), Vec::<String>::new());
 }
@@ -94,7 +94,7 @@ fn forbidden_keys_are_reported_and_leave_no_file() {
     });
     let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(1);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not make a key for `gcr-puller@acme.iam.gserviceaccount.com`
+    error: could not create a key for `gcr-puller@acme.iam.gserviceaccount.com`
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
       caused by: Key creation is not allowed on this service account.
 
@@ -119,7 +119,7 @@ fn managed_key_policy_is_not_mistaken_for_key_limit() {
     });
     let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(1);
     insta::assert_snapshot!(outcome.error(), @r#"
-    error: could not make a key for `gcr-puller@acme.iam.gserviceaccount.com`
+    error: could not create a key for `gcr-puller@acme.iam.gserviceaccount.com`
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
       caused by: Operation denied by org policy: ["constraints/iam.managed.disableServiceAccountKeyCreation": "This constraint, when enforced, blocks service account key creation."].
 
@@ -138,11 +138,11 @@ fn limit_of_ten_keys_is_reported() {
     }
     let outcome = cloud.apply().set("setup_key", "puller.json").fails_with(1);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not make a key for `gcr-puller@acme.iam.gserviceaccount.com`: it has 10 keys already, and may have no more
+    error: could not create a key for `gcr-puller@acme.iam.gserviceaccount.com`: it already has 10 keys, the maximum
       caused by: POST https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys: 400 FAILED_PRECONDITION
       caused by: Precondition check failed.
 
-    hint: delete one that nobody uses: `gcloud iam service-accounts keys list --iam-account=gcr-puller@acme.iam.gserviceaccount.com --managed-by=user` shows them, and `gcloud iam service-accounts keys delete ID --iam-account=gcr-puller@acme.iam.gserviceaccount.com --quiet` deletes one
+    hint: delete an unused key: `gcloud iam service-accounts keys list --iam-account=gcr-puller@acme.iam.gserviceaccount.com --managed-by=user` lists them, and `gcloud iam service-accounts keys delete ID --iam-account=gcr-puller@acme.iam.gserviceaccount.com --quiet` deletes one
     ");
     assert!(!outcome.directory.path().join("puller.json").exists());
 }
@@ -155,10 +155,10 @@ fn unwritable_key_is_not_created() {
         .set("setup_key", "nowhere/puller.json")
         .fails_with(1);
     insta::assert_snapshot!(outcome.error(), @"
-    error: could not write the key to `nowhere/puller.json`, so none was made
+    error: could not write the key to `nowhere/puller.json`, so no key was created
       caused by: entity not found
 
-    hint: name a file in a folder that is there
+    hint: set a file in an existing folder
     ");
     let made = cloud.changes();
     assert!(

@@ -33,19 +33,20 @@ fn legacy_bucket_is_restricted_and_server_reported() {
     present    API cloudresourcemanager.googleapis.com                              the project's policy
     to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes
     to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls
-    present    redirection of gcr.io names: FINALIZED                               Artifact Registry serves them: roles on buckets open nothing there
+    present    redirection of gcr.io names: FINALIZED                               Artifact Registry serves them: roles on buckets have no effect
     present    bucket artifacts.acme.appspot.com                                    of `gcr.io`
     to create  roles/storage.legacyBucketWriter on gs://artifacts.acme.appspot.com  for gcr-pusher@acme.iam.gserviceaccount.com
     to create  roles/storage.objectViewer on gs://artifacts.acme.appspot.com        for gcr-puller@acme.iam.gserviceaccount.com
 
-    Policies, by what would change in them:
+    Policies, with their changes:
+
       gs://artifacts.acme.appspot.com
         + roles/storage.legacyBucketWriter serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
         + roles/storage.objectViewer serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
 
-    note: the project's `gcr.io` names are served by Artifact Registry, so roles on buckets no longer open them: leave `setup_backend` out to set up what does. Left-over buckets are only narrowed
+    note: Artifact Registry serves the project's `gcr.io` names, so roles on buckets have no effect on them: remove `setup_backend` to set up the roles that have. For left-over buckets, setup only narrows the roles
 
-    All of it is done.
+    All changes are done.
     ");
     assert_eq!(
         cloud.granted(&on_bucket()),
@@ -115,13 +116,14 @@ fn first_push_creates_bucket_and_broad_role_is_removed() {
     present    API cloudresourcemanager.googleapis.com                              the project's policy
     to create  account gcr-pusher@acme.iam.gserviceaccount.com                      it pushes
     to create  account gcr-puller@acme.iam.gserviceaccount.com                      it pulls
-    to create  roles/storage.admin on projects/acme                                 for the pusher, until its first push has made the bucket
-    to create  bucket artifacts.acme.appspot.com                                    a first push to `gcr.io` makes it
-    to remove  roles/storage.admin on projects/acme                                 the narrow roles stand in its place
+    to create  roles/storage.admin on projects/acme                                 for the pusher, until its first push has created the bucket
+    to create  bucket artifacts.acme.appspot.com                                    a first push to `gcr.io` creates it
+    to remove  roles/storage.admin on projects/acme                                 the narrow roles replace it
     to create  roles/storage.legacyBucketWriter on gs://artifacts.acme.appspot.com  for gcr-pusher@acme.iam.gserviceaccount.com
     to create  roles/storage.objectViewer on gs://artifacts.acme.appspot.com        for gcr-puller@acme.iam.gserviceaccount.com
 
-    Policies, by what would change in them:
+    Policies, with their changes:
+
       projects/acme
         + roles/storage.admin serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
         - roles/storage.admin serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
@@ -129,13 +131,12 @@ fn first_push_creates_bucket_and_broad_role_is_removed() {
         + roles/storage.legacyBucketWriter serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
         + roles/storage.objectViewer serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
 
-    note: the old registry makes its bucket at the first push: setup pushes a tiny image, `acme/gcr-push-setup:first-push`, which stays
+    note: the old registry creates its bucket at the first push: setup pushes a tiny image, `acme/gcr-push-setup:first-push`, which stays
 
-    All of it is done.
-
+    All changes are done.
     ACCOUNT                                  REGISTRY  CHECKED  HOW
-    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes   with a token that Google lent
-    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    pulls    with a token that Google lent
+    gcr-pusher@acme.iam.gserviceaccount.com  gcr.io    pushes   with an impersonated token
+    gcr-puller@acme.iam.gserviceaccount.com  gcr.io    pulls    with an impersonated token
     ");
     assert!(is_restricted(&cloud));
     assert!(pushed(&cloud));
@@ -160,7 +161,9 @@ fn first_push_uses_the_pusher_key_or_the_operator() {
         };
         let outcome = run.succeeds();
         assert!(is_restricted(&cloud) && pushed(&cloud));
-        let pushed_by_operator = outcome.stderr.contains("pushing as who runs setup");
+        let pushed_by_operator = outcome
+            .stderr
+            .contains("pushing as the user who runs setup");
         assert_eq!(pushed_by_operator, !key, "{}", outcome.stderr);
     }
 }
@@ -195,7 +198,9 @@ fn unpropagated_role_is_waited_for() {
     let outcome = apply(&cloud).succeeds();
     assert!(is_restricted(&cloud));
     assert!(
-        outcome.stderr.contains("may not push to `gcr.io` yet"),
+        outcome
+            .stderr
+            .contains("is not allowed to push to `gcr.io` yet"),
         "{}",
         outcome.stderr
     );
@@ -214,9 +219,9 @@ fn failed_first_push_leaves_no_broad_role() {
             .granted("projects/acme")
             .contains(&broad_role_binding())
     );
-    assert!(outcome.stderr.contains("taken back"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("revoked"), "{}", outcome.stderr);
     insta::assert_snapshot!(outcome.error(), @"
-    error: the first push to `gcr.io`, which makes its bucket, failed
+    error: the first push to `gcr.io`, which creates its bucket, failed
       caused by: could not push to `gcr.io/acme/gcr-push-setup:first-push`
       caused by: PUT https://gcr.io/v2/acme/gcr-push-setup/manifests/first-push: 400 UNKNOWN
       caused by: Internal error encountered.
@@ -260,7 +265,9 @@ fn interrupted_run_warns_of_broad_role_and_next_removes_it() {
     let outcome = running.wait();
     assert_ne!(outcome.code, 0);
     assert!(
-        outcome.stderr.contains("`roles/storage.admin` on `projects/acme`, which was for the first push, may still be with"),
+        outcome.stderr.contains(
+            "`roles/storage.admin` on `projects/acme`, which was for the first push, may still be granted to"
+        ),
         "{}",
         outcome.stderr
     );

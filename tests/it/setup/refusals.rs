@@ -92,7 +92,7 @@ fn invalid_token_is_reported() {
     let cloud = Cloud::new();
     cloud.standin.expire_tokens();
     insta::assert_snapshot!(error_text(cloud.setup(), 3), @"
-    error: could not look at the project `acme`
+    error: could not check the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 401 UNAUTHENTICATED
       caused by: Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.
 
@@ -104,22 +104,22 @@ fn invalid_token_is_reported() {
 fn missing_or_deleted_project_is_reported() {
     let cloud = Cloud::new();
     insta::assert_snapshot!(error_text(cloud.setup().set("project_id", "acne"), 3), @"
-    error: could not look at the project `acne`
+    error: could not check the project `acne`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acne/services:batchGet: 403 PERMISSION_DENIED
       caused by: Permission 'serviceusage.services.get' denied on resource 'projects/acne' (or it may not exist).
 
-    hint: check `project_id`: Google says the same of a project that is not there
-    hint: or have a role granted: `roles/serviceusage.serviceUsageAdmin` has `serviceusage.services.get`
+    hint: check `project_id`: Google returns the same error for a project that does not exist
+    hint: or ask for a role: `roles/serviceusage.serviceUsageAdmin` has `serviceusage.services.get`
     ");
     cloud
         .standin
         .change_project("acme", |project| project.deleted = true);
     insta::assert_snapshot!(error_text(cloud.setup(), 3), @"
-    error: could not look at the project `acme`
+    error: could not check the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Project 'acme' not found or deleted.
 
-    hint: check `project_id`: there is no such project, or it is deleted; within thirty days `gcloud projects undelete acme` brings it back
+    hint: check `project_id`: the project does not exist, or it is deleted; within thirty days, `gcloud projects undelete acme` restores it
     ");
 }
 
@@ -158,10 +158,10 @@ fn missing_permissions_are_reported_before_any_change() {
       `iam.workloadIdentityPools.create` is in `roles/iam.workloadIdentityPoolAdmin`
       `serviceusage.services.enable` is in `roles/serviceusage.serviceUsageAdmin`
 
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/artifactregistry.admin --condition=None`
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.serviceAccountAdmin --condition=None`
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.workloadIdentityPoolAdmin --condition=None`
-    hint: have the role granted: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/serviceusage.serviceUsageAdmin --condition=None`
+    hint: ask for the role: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/artifactregistry.admin --condition=None`
+    hint: ask for the role: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.serviceAccountAdmin --condition=None`
+    hint: ask for the role: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/iam.workloadIdentityPoolAdmin --condition=None`
+    hint: ask for the role: `gcloud projects add-iam-policy-binding acme --member=user:YOU --role=roles/serviceusage.serviceUsageAdmin --condition=None`
     ");
     // The plan is shown, and then the reason that would stop it.
     let plan = cloud.setup().fails_with(3);
@@ -169,12 +169,12 @@ fn missing_permissions_are_reported_before_any_change() {
     assert_eq!(cloud.changes(), Vec::<String>::new());
     cloud.standin.revoke(ADMIN, "roles/viewer", "projects/acme");
     insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
-    error: could not look at the project `acme`
+    error: could not check the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Permission 'serviceusage.services.get' denied on resource 'projects/acme' (or it may not exist).
 
-    hint: check `project_id`: Google says the same of a project that is not there
-    hint: or have a role granted: `roles/serviceusage.serviceUsageAdmin` has `serviceusage.services.get`
+    hint: check `project_id`: Google returns the same error for a project that does not exist
+    hint: or ask for a role: `roles/serviceusage.serviceUsageAdmin` has `serviceusage.services.get`
     ");
 }
 
@@ -185,7 +185,7 @@ fn service_usage_api_may_be_disabled() {
         project.services.remove("serviceusage.googleapis.com");
     });
     insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
-    error: could not look at the project `acme`
+    error: could not check the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet: 403 PERMISSION_DENIED
       caused by: Service Usage API has not been used in project 42 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/serviceusage.googleapis.com/overview?project=42 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.
 
@@ -203,7 +203,7 @@ fn partly_failed_batch_is_reported() {
     error: could not enable
       `iam.googleapis.com`: Internal error encountered.
 
-    hint: the others are on: run this again, and it goes on from there
+    hint: the others are enabled: run this again to continue
     ");
     cloud
         .standin
@@ -239,7 +239,7 @@ fn organisation_policies_are_named() {
              INFO granted: roles/artifactregistry.reader on gcr.io
              INFO   + roles/artifactregistry.reader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
              INFO created: workload identity pool gcr-push-github
-             WARN 6 of 8 steps are done, and stay: run this again, and it goes on from there
+             WARN 6 of 8 steps are done, and stay done: run this again to continue
             error: could not create the provider `github-456`
               caused by: POST https://iam.googleapis.com/v1/projects/acme/locations/global/workloadIdentityPools/gcr-push-github/providers: 400 FAILED_PRECONDITION
               caused by: Org Policy violated for value: 'https://token.actions.githubusercontent.com'.
@@ -308,9 +308,9 @@ fn repository_of_another_kind_is_reported() {
             .path("GET /v1/projects/acme/locations/us/repositories/gcr.io"),
     );
     insta::assert_snapshot!(error_text(cloud.apply(), 2), @"
-    error: the repository `projects/acme/locations/us/repositories/gcr.io` is there, and takes no pushed images: it is DOCKER REMOTE_REPOSITORY
+    error: the repository `projects/acme/locations/us/repositories/gcr.io` exists, but does not accept pushed images: it is DOCKER REMOTE_REPOSITORY
 
-    hint: name another in `repository`, or another location in `registry`
+    hint: set another one in `repository`, or another location in `registry`
     ");
 }
 
@@ -347,7 +347,7 @@ fn answer_that_is_not_from_google_is_reported() {
     };
     cloud.standin.fault(Fault::always(RequestKind::Api, page));
     insta::assert_snapshot!(error_text(cloud.setup(), 1), @"
-    error: could not look at the project `acme`
+    error: could not check the project `acme`
       caused by: GET https://serviceusage.googleapis.com/v1/projects/acme/services:batchGet
       caused by: the response is not JSON
 
@@ -381,7 +381,7 @@ fn service_controls_refusal_is_not_waited_for() {
         .standin
         .fault(Fault::always(RequestKind::Api, refused).path(&path));
     insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
-    error: could not look at the account `gcr-pusher@acme.iam.gserviceaccount.com`
+    error: could not check the account `gcr-pusher@acme.iam.gserviceaccount.com`
       caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
       caused by: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: Ab-1_x.
 
@@ -412,7 +412,7 @@ fn foreign_account_is_not_waited_for() {
         .standin
         .fault(Fault::always(RequestKind::Api, refused).path(&path));
     insta::assert_snapshot!(error_text(cloud.apply(), 3), @"
-    error: could not look at the account `gcr-pusher@acme.iam.gserviceaccount.com`
+    error: could not check the account `gcr-pusher@acme.iam.gserviceaccount.com`
       caused by: GET https://iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-pusher@acme.iam.gserviceaccount.com: 403 PERMISSION_DENIED
       caused by: Permission 'iam.serviceAccounts.get' denied on resource (or it may not exist).
     ");

@@ -17,26 +17,27 @@ fn removal_deletes_keys_first_and_only_its_own() {
     let masked = without_day(&without_ids(&outcome.stdout));
     insta::assert_snapshot!(masked, @"
     STATE      WHAT                                                                                     WHY
-    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  made on [DAY]
+    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  created on 2026-11-27
     to remove  roles/artifactregistry.reader on gcr.io                                                  of gcr-puller@acme.iam.gserviceaccount.com
     to remove  roles/artifactregistry.writer on gcr.io                                                  of gcr-pusher@acme.iam.gserviceaccount.com
     to remove  roles/iam.workloadIdentityUser on gcr-pusher@acme.iam.gserviceaccount.com                of principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456
-    to remove  provider gcr-push-github/github-456                                                      made by setup
-    to remove  workload identity pool gcr-push-github                                                   made by setup
-    to remove  account gcr-puller@acme.iam.gserviceaccount.com                                          made by setup
-    to remove  account gcr-pusher@acme.iam.gserviceaccount.com                                          made by setup
+    to remove  provider gcr-push-github/github-456                                                      created by setup
+    to remove  workload identity pool gcr-push-github                                                   created by setup
+    to remove  account gcr-puller@acme.iam.gserviceaccount.com                                          created by setup
+    to remove  account gcr-pusher@acme.iam.gserviceaccount.com                                          created by setup
     to remove  repository projects/acme/locations/us/repositories/gcr.io                                it is empty
 
-    Policies, by what would change in them:
+    Policies, with their changes:
+
       projects/acme/locations/us/repositories/gcr.io
         - roles/artifactregistry.reader serviceAccount:gcr-puller@acme.iam.gserviceaccount.com
         - roles/artifactregistry.writer serviceAccount:gcr-pusher@acme.iam.gserviceaccount.com
       gcr-pusher@acme.iam.gserviceaccount.com
         - roles/iam.workloadIdentityUser principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456
 
-    note: the APIs stay enabled, for other things in the project may need them; buckets are never deleted
+    note: the APIs stay enabled, because other things in the project may need them; buckets are never deleted
 
-    All of it is gone.
+    Everything is removed.
     ");
     insta::assert_snapshot!(without_ids(&cloud.changes().join("\n")), @"
     DELETE iam.googleapis.com/v1/projects/acme/serviceAccounts/gcr-puller@acme.iam.gserviceaccount.com/keys/[KEY]
@@ -59,7 +60,7 @@ fn removal_deletes_keys_first_and_only_its_own() {
     );
     let again = cloud.remove().succeeds();
     assert!(
-        again.stdout.contains("There was nothing of setup's"),
+        again.stdout.contains("There was nothing to remove"),
         "{}",
         again.stdout
     );
@@ -90,7 +91,7 @@ fn repository_with_images_is_kept() {
     );
     let outcome = cloud.remove().succeeds();
     assert!(
-        outcome.stdout.contains("it holds images"),
+        outcome.stdout.contains("it contains images"),
         "{}",
         outcome.stdout
     );

@@ -80,8 +80,8 @@ fn interrupted_run_reports_its_progress() {
     running.signal("TERM");
     let outcome = running.wait();
     insta::assert_snapshot!(outcome.error(), @"
-    error: stopped by SIGTERM when 3 of 7 steps were done, which stay
-      perhaps done, for the answer was not heard: account gcr-pusher@acme.iam.gserviceaccount.com
+    error: stopped by SIGTERM after 3 of 7 steps were done, which stay done
+      perhaps done, because no response arrived: account gcr-pusher@acme.iam.gserviceaccount.com
 
     hint: run this again
     ");
@@ -105,9 +105,9 @@ fn plan_warns_of_a_broad_role_of_the_puller() {
     let (_, warnings) = plan.stdout.split_once("warning: ").unwrap();
     let (warnings, _) = warnings.split_once("\n\nThere is").unwrap();
     insta::assert_snapshot!(warnings, @"
-    gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on `projects/acme/locations/us/repositories/gcr.io`: whoever reads a cluster's pull secret could replace images
+    gcr-puller@acme.iam.gserviceaccount.com has `roles/artifactregistry.writer` on `projects/acme/locations/us/repositories/gcr.io`: everyone who reads a cluster's pull secret could replace images
 
-    warning: serviceAccount:gcr-puller@acme.iam.gserviceaccount.com has `roles/editor` on the whole project, which opens nearly all that is in it: where it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-puller@acme.iam.gserviceaccount.com --role=roles/editor --condition=None` takes it away
+    warning: serviceAccount:gcr-puller@acme.iam.gserviceaccount.com has `roles/editor` on the whole project, which gives access to nearly everything in it: if it only pushes or pulls, `gcloud projects remove-iam-policy-binding acme --member=serviceAccount:gcr-puller@acme.iam.gserviceaccount.com --role=roles/editor --condition=None` removes the role
     ");
 }
 
@@ -118,7 +118,7 @@ fn disabled_api_is_not_reported_as_missing_permission() {
     assert!(
         outcome
             .stdout
-            .contains("iamcredentials.googleapis.com, which would lend a token of it, is off"),
+            .contains("iamcredentials.googleapis.com, which issues tokens for it, is not enabled"),
         "{}",
         outcome.stdout
     );
