@@ -23,7 +23,7 @@ const READER: &str = "cluster@demo-project.iam.gserviceaccount.com";
 fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "This demo pushes an image to gcr.io, checks it, lists what is there, and writes the pull\n\
-         secret for a cluster. It needs no account: a stand-in in this process plays Google's part,\n\
+         secret for a cluster. It needs no account: a stand-in in this process replaces Google,\n\
          and gcr-push reaches it as a proxy.\n"
     );
     let folder = tempfile::tempdir()?;
@@ -79,9 +79,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!(
         "\nNext:\n  \
-         cargo run -p demo -- IMAGE.tar   the same with an image of yours\n  \
-         cargo run -- --help              what gcr-push takes\n  \
-         docs/quickstart.md               the same with a project of yours, step by step"
+         cargo run -p demo -- IMAGE.tar   the same with your own image\n  \
+         cargo run -- --help              the commands and flags of gcr-push\n  \
+         docs/quickstart.md               the same with your own project, step by step"
     );
     Ok(())
 }
