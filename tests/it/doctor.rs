@@ -65,7 +65,7 @@ fn healthy_setup_is_ok_for_each_destination() {
         .succeeds();
     insta::assert_snapshot!(read(&outcome), @"
     CHECK       OF                                     RESULT  DETAIL
-    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:16Z
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        gcr.io                                 ok      it responds as a registry
     clock       gcr.io                                 ok      clock is in sync
     sign-in     gcr.io/acme/app                        ok      the registry accepts the credential
@@ -120,7 +120,7 @@ fn expired_token_is_reported() {
         .set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as the token's owner, by the token of `access_token`, its expiry is not known
+    credential  Google           ok      as the token's owner, with the token from `access_token`, its expiry is not known
     host        gcr.io           ok      it responds as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  failed  authentication failed
@@ -141,7 +141,7 @@ fn token_owner_and_expiry_are_shown() {
         .set("access_token", google.standin.access_token(ACCOUNT))
         .set("tags", "eu.gcr.io/acme/app:1");
     let report = read(&run.run());
-    insta::assert_snapshot!(report.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, by the token of `access_token` of `ci@acme.iam.gserviceaccount.com`, valid until 2026-11-27T17:14:17Z");
+    insta::assert_snapshot!(report.lines().nth(1).unwrap(), @"credential  Google               ok      as the token's owner, with the token from `access_token` of `ci@acme.iam.gserviceaccount.com`, valid until [TIME]");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn missing_role_is_reported_with_its_binding() {
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF                                     RESULT  DETAIL
-    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:17Z
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        us-docker.pkg.dev                      ok      it responds as a registry
     clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry accepts the credential
@@ -194,7 +194,7 @@ fn account_without_permissions_is_reported_with_its_role() {
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(3)), @"
     CHECK       OF                                     RESULT  DETAIL
-    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:16Z
+    credential  Google                                 ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        us-docker.pkg.dev                      ok      it responds as a registry
     clock       us-docker.pkg.dev                      ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/containers/app  ok      the registry accepts the credential
@@ -216,7 +216,7 @@ fn disabled_api_is_reported() {
     });
     insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:16Z
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        gcr.io           ok      it responds as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  ok      the registry accepts the credential
@@ -234,7 +234,7 @@ fn missing_repository_is_reported_with_its_namesakes() {
     let run = doctor(&google).set("tags", "asia-docker.pkg.dev/acme/containers/app:1");
     insta::assert_snapshot!(read(&run.fails_with(1)), @"
     CHECK       OF                                       RESULT  DETAIL
-    credential  Google                                   ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:17Z
+    credential  Google                                   ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        asia-docker.pkg.dev                      ok      it responds as a registry
     clock       asia-docker.pkg.dev                      ok      clock is in sync
     sign-in     asia-docker.pkg.dev/acme/containers/app  ok      the registry accepts the credential
@@ -249,7 +249,7 @@ fn missing_repository_is_reported_with_its_namesakes() {
     let run = doctor(&google).set("tags", "us-docker.pkg.dev/acme/nothing/app:1");
     insta::assert_snapshot!(read(&run.fails_with(1)), @"
     CHECK       OF                                  RESULT  DETAIL
-    credential  Google                              ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:17Z
+    credential  Google                              ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        us-docker.pkg.dev                   ok      it responds as a registry
     clock       us-docker.pkg.dev                   ok      clock is in sync
     sign-in     us-docker.pkg.dev/acme/nothing/app  ok      the registry accepts the credential
@@ -271,7 +271,7 @@ fn gcr_io_repository_not_creatable_by_push_is_reported() {
         .grant(ACCOUNT, "roles/artifactregistry.writer", "projects/acme");
     insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:16Z
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        gcr.io           ok      it responds as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  ok      the registry accepts the credential
@@ -293,7 +293,7 @@ fn unmigrated_project_is_reported() {
     });
     insta::assert_snapshot!(report_text(&google, 1), @"
     CHECK       OF               RESULT  DETAIL
-    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:18Z
+    credential  Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        gcr.io           ok      it responds as a registry
     clock       gcr.io           ok      clock is in sync
     sign-in     gcr.io/acme/app  failed  Container Registry is deprecated and shutting down, please use the auto migration tool to migrate to Artifact Registry (gcloud artifacts docker upgrade migrate --projects='acme'). For more details see: https://cloud.google.com/artifact-registry/docs/transition/auto-migrate-gcr-ar
@@ -327,7 +327,7 @@ fn unreachable_host_is_reported() {
     let run = doctor(&google).set("tags", "eu.gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.fails_with(4)), @"
     CHECK       OF         RESULT  DETAIL
-    credential  Google     ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:18Z
+    credential  Google     ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host        eu.gcr.io  failed  tunnel error: unsuccessful
 
     error: could not connect to `eu.gcr.io`
@@ -373,7 +373,7 @@ fn impossible_check_is_a_note() {
     let run = doctor(&google).set("tags", "gcr.io/acme/app:1");
     insta::assert_snapshot!(read(&run.succeeds()), @"
     CHECK        OF               RESULT  DETAIL
-    credential   Google           ok      as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`, valid until 2026-11-27T17:14:16Z
+    credential   Google           ok      as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`, valid until [TIME]
     host         gcr.io           ok      it responds as a registry
     clock        gcr.io           ok      clock is in sync
     sign-in      gcr.io/acme/app  ok      the registry accepts the credential
@@ -411,7 +411,7 @@ fn wrong_or_missing_password_is_reported() {
     let wrong = run_with_login(address, "wrong");
     insta::assert_snapshot!(read(&wrong.fails_with(3)), @"
     CHECK       OF                   RESULT  DETAIL
-    credential  127.0.0.1:[PORT]      ok      as `robot`, by `docker_config`
+    credential  127.0.0.1:[PORT]      ok      as `robot`, with `docker_config`
     host        127.0.0.1:[PORT]      ok      it responds as a registry
     sign-in     127.0.0.1:[PORT]/app  failed  authentication required
 

@@ -271,7 +271,7 @@ fn refused_listing_is_a_quick_warning() {
         .set("image", "image.tar")
         .succeeds();
     insta::assert_snapshot!(outcome.stderr, @"
-    INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, by the key of `credentials_json`
+    INFO signing in to gcr.io as `ci@acme.iam.gserviceaccount.com`, with the key from `credentials_json`
     WARN `gcr.io/acme/app` could not be listed: GET https://gcr.io/v2/acme/app/tags/list?n=10000: 403 DENIED: Permission denied; the image itself exists under its tags and its digest
     WARN `gcr.io/acme` could not be listed: GET https://gcr.io/v2/acme/tags/list?n=10000: 403 DENIED: Permission denied; the image itself exists under its tags and its digest
     ");

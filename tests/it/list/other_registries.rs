@@ -283,7 +283,7 @@ fn gitlab_group_is_listed_by_its_api() {
     insta::assert_snapshot!(message, @"
     error: the login for GitLab's `registry.gitlab.com/acme` is the job token, which cannot list a group
 
-    hint: give that registry a login whose password is a group access token, or a person's, with the role Reporter and the scopes `read_api` and `read_registry`: neither CI_JOB_TOKEN nor a deploy token lists a group
+    hint: for that registry, use a group access token or a personal access token as the password, with the role Reporter and the scopes `read_api` and `read_registry`: CI_JOB_TOKEN and deploy tokens cannot list a group
     hint: or to list the tags of an image, set `name`, or set `tags` to the image with its registry
     ");
 }

@@ -156,7 +156,7 @@ fn incomplete_referrers_are_skipped_and_reported() {
     )
     .succeeds();
     let note = format!(
-        "note: {}, which refers to {}, is not there",
+        "note: {}, which refers to {}, is incomplete",
         images::digest(&signed.sbom),
         images::digest(&signed.root)
     );

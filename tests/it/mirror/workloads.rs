@@ -238,12 +238,12 @@ fn unreadable_images_are_rows_of_their_own() {
 
 
     `bad\u{1b}[2J\nimage`, which Pod shop/d names, is not an image
-      caused by: image name `library/bad\u{1b}[2J\nimage` would be refused: registries take lower case only
+      caused by: image name `library/bad\u{1b}[2J\nimage` is not valid: registries accept only lower case
 
     hint: exclude it with `exclude`, or set an image in the object
 
     `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx`, which Pod shop/e names, is not an image
-      caused by: image name `library/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` would be refused: with its host it is longer than 255 characters
+      caused by: image name `library/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is not valid: with its host it is longer than 255 characters
 
     hint: exclude it with `exclude`, or set an image in the object
 
@@ -257,7 +257,7 @@ fn unreadable_images_are_rows_of_their_own() {
       caused by: GET http://127.0.0.1:[PORT]/v2/secret/manifests/1: 401 UNAUTHORIZED
       caused by: authentication required
 
-    hint: give a login for `127.0.0.1:[PORT]` in `docker_config`
+    hint: put a login for `127.0.0.1:[PORT]` in `docker_config`
     hint: with `exclude`, exclude an image that only a node has, or whose registry refuses access
     ");
 }
@@ -458,15 +458,15 @@ fn manifests_without_an_image_are_reported() {
 
     error: `missing/*.yaml` in `paths` matches no file
 
-    hint: a path is relative to where gcr-push runs and names files, not a folder; `*` stands for a part of a name, `**` for any folders
+    hint: a path is relative to the directory where gcr-push runs, and matches files, not a directory; `*` matches a part of a name, `**` any directories
 
     error: `gone.yaml` in `paths` matches no file
 
-    hint: a path is relative to where gcr-push runs and names files, not a folder; `*` stands for a part of a name, `**` for any folders
+    hint: a path is relative to the directory where gcr-push runs, and matches files, not a directory; `*` matches a part of a name, `**` any directories
 
     error: `folder` in `paths` matches no file
 
-    hint: a path is relative to where gcr-push runs and names files, not a folder; `*` stands for a part of a name, `**` for any folders
+    hint: a path is relative to the directory where gcr-push runs, and matches files, not a directory; `*` matches a part of a name, `**` any directories
 
     error: could not read `utf-16.yaml`
       caused by: stream did not contain valid UTF-8

@@ -17,7 +17,7 @@ fn removal_deletes_keys_first_and_only_its_own() {
     let masked = without_day(&without_ids(&outcome.stdout));
     insta::assert_snapshot!(masked, @"
     STATE      WHAT                                                                                     WHY
-    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  created on 2026-11-27
+    to remove  key [KEY] of gcr-puller@acme.iam.gserviceaccount.com  created on [DAY]
     to remove  roles/artifactregistry.reader on gcr.io                                                  of gcr-puller@acme.iam.gserviceaccount.com
     to remove  roles/artifactregistry.writer on gcr.io                                                  of gcr-pusher@acme.iam.gserviceaccount.com
     to remove  roles/iam.workloadIdentityUser on gcr-pusher@acme.iam.gserviceaccount.com                of principalSet://iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/gcr-push-github/attribute.repository_id/456
@@ -173,13 +173,12 @@ fn without_ids(text: &str) -> String {
 
 /// The text without the creation day of a key, which is today.
 fn without_day(text: &str) -> String {
-    const MADE_ON: &str = "made on ";
-
-    let Some((before, after)) = text.split_once(MADE_ON) else {
+    const CREATED_ON: &str = "created on ";
+    let Some((before, after)) = text.split_once(CREATED_ON) else {
         return text.to_owned();
     };
     let (day, rest) = after.split_at("2026-11-24".len());
     let is_day = day.chars().all(|c| c.is_ascii_digit() || c == '-');
     assert!(is_day, "no day: {day}");
-    format!("{before}{MADE_ON}[DAY]{rest}")
+    format!("{before}{CREATED_ON}[DAY]{rest}")
 }
