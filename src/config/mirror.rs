@@ -331,7 +331,7 @@ images:
         image 1 of the list, `r.example/a`: `newest` requires `by: semver` or `by: date`
         image 1 of the list, `r.example/a`: `semver`: `new` is not a range of versions: unexpected character 'n' while parsing major version number
         image 1 of the list, `r.example/a`: `tags`: `/(/` is not a valid expression: found open group without closing ')'
-        image 1 of the list, `r.example/a`: `to`: `{nam}` is none of `{name}`, `{path}`, `{host}` and `{tag}`
+        image 1 of the list, `r.example/a`: `to`: `{nam}` is not one of `{name}`, `{path}`, `{host}` and `{tag}`
         image 1 of the list, `r.example/a`: `by` requires `newest`
         image 2 of the list, `nowhere/**`: `nowhere` is not a registry: expected its host, as in `registry.example.com/team/**`
         image 3 of the list, `r.example/a`: `platforms` is empty: remove it, or set it to `all`

@@ -440,7 +440,7 @@ def one_verb_less(secret, resource, verb):
         return secret.run(kubeconfig=kubeconfig, pull_secret_service_accounts="default", code=code)
 
     refused = apply(3).stderr
-    for told in (f'cannot {verb} resource "{resource}"', f"it may not `{verb}` `{resource}`"):
+    for told in (f'cannot {verb} resource "{resource}"', f"it is not allowed to `{verb}` `{resource}`"):
         expect(told in refused, f"`{told}` is not told: {refused}")
     expect_same(secret.get(namespace), None, "the Secret")
     account = cluster.get("serviceaccount", namespace, "default")

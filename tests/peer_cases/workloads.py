@@ -273,7 +273,7 @@ def image_of_a_node(running):
     running.expect_there(other)
     results = {image["image"]: image["result"] for image in done.report["images"]}
     expect_same(results, {other: "copied", name: "failed"}, "what became of the images")
-    for told in ("built-here:1", "Pod node/built", "a node has it from no registry", "`exclude`"):
+    for told in ("built-here:1", "Pod node/built", "only a node has it", "`exclude`"):
         expect(told in done.stderr, f"`{told}` is not told: {done.stderr}")
 
 
@@ -371,7 +371,7 @@ def one_list_less(running, resource):
     home = start_distribution_3()
     entry = {"exclude": ["*/node/built-here*"]}
     refused = running.mirror(code=3, kubeconfig=kubeconfig, home=home, entry=entry)
-    told = f"does not let `system:serviceaccount:default:{name}` `list` `{resource}` in all"
+    told = f"does not allow `system:serviceaccount:default:{name}` to `list` `{resource}` in all"
     expect(told in refused.stderr, f"`{told}` is not told: {refused.stderr}")
     kinds = {"pods": "Pod", **{f"{kind.lower()}s": kind for _, kind, _, _ in TEMPLATES}}
     for _, kind, namespace, image in TEMPLATES:
