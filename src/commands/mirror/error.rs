@@ -261,8 +261,8 @@ impl Diagnostic for MirrorError {
                     cause => cause.hints(),
                 };
                 hints.push(
-                    "with `exclude`, exclude an image that only a node has, or whose registry \
-                     refuses access"
+                    "use `exclude` for an image that only a node has, or whose registry refuses \
+                     access"
                         .to_owned(),
                 );
                 hints

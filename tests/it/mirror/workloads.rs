@@ -250,7 +250,7 @@ fn unreadable_images_are_rows_of_their_own() {
     could not check `127.0.0.1:[PORT]/local:1`, which Pod shop/b (only a node has it) names
       caused by: `127.0.0.1:[PORT]/local:1` does not exist
 
-    hint: with `exclude`, exclude an image that only a node has, or whose registry refuses access
+    hint: use `exclude` for an image that only a node has, or whose registry refuses access
 
     could not check `127.0.0.1:[PORT]/secret:1`, which Pod shop/c names
       caused by: could not list `127.0.0.1:[PORT]/secret:1`
@@ -258,7 +258,7 @@ fn unreadable_images_are_rows_of_their_own() {
       caused by: authentication required
 
     hint: put a login for `127.0.0.1:[PORT]` in `docker_config`
-    hint: with `exclude`, exclude an image that only a node has, or whose registry refuses access
+    hint: use `exclude` for an image that only a node has, or whose registry refuses access
     ");
 }
 
