@@ -250,6 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn disabled_api_without_names_gets_the_command_all_the_same() {
+        let body = r#"{"error":{"code":403,"message":"It is disabled.","status":"PERMISSION_DENIED",
+            "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED",
+            "metadata":{"service":"iam.googleapis.com"}}]}}"#;
+        let hints = api_error(403, body).hints();
+        let command = "`gcloud services enable iam.googleapis.com --project=PROJECT`";
+        assert!(hints[0].contains(command), "{hints:?}");
+    }
+
+    #[test]
     fn managed_or_custom_organisation_policy_is_named() {
         for name in [
             "constraints/iam.managed.disableServiceAccountKeyCreation",

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::google::disabled_api::enable_hint;
+use crate::auth::google::disabled_api::{enable, enable_hint};
 use crate::auth::google::quota;
 use crate::auth::service_controls;
 use crate::diagnostics::sanitize::sanitize;
@@ -90,6 +90,12 @@ pub(super) fn hints(response: &ErrorResponse) -> Vec<String> {
         .or_else(|| enable_hint(response));
     if let Some(hint) = general {
         return vec![hint];
+    }
+    if reason == "SERVICE_DISABLED" {
+        let consumer = response.metadata("consumer").unwrap_or_default();
+        let project = consumer.strip_prefix("projects/").unwrap_or("PROJECT");
+        let service = response.metadata("service").unwrap_or("SERVICE");
+        return vec![enable(service, project)];
     }
     if let Some(constraint) = constraint(response) {
         return vec![format!(

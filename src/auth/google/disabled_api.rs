@@ -22,12 +22,17 @@ pub(crate) fn enable_hint(response: &ErrorResponse) -> Option<String> {
         return None;
     }
     let (service, project) = of_reason(response).or_else(|| of_message(&response.message))?;
-    Some(format!(
+    Some(enable(service, project))
+}
+
+/// The hint with the command that enables an API in a project.
+pub(crate) fn enable(service: &str, project: &str) -> String {
+    format!(
         "enable the API: `gcloud services enable {} --project={}`; if you just enabled it, wait a \
          few minutes",
         sanitize(service),
         sanitize(project)
-    ))
+    )
 }
 
 /// The service and its project, as the reason of the error names them.
