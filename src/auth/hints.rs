@@ -1,6 +1,8 @@
 //! Hints for errors of token exchanges. Google's messages are known from its documentation and from
 //! reports; each gets the command or the setting that resolves it.
 
+use reqwest::StatusCode;
+
 use super::claims::JwtClaims;
 use super::error::AuthOperation;
 use super::google::disabled_api::enable_hint;
@@ -43,9 +45,7 @@ pub(super) fn exchange_hints(step: &AuthOperation, error: &HttpError) -> Vec<Str
 
 /// Returns the hints for an error response. Empty if its message is not known.
 fn refusal_hints(step: &AuthOperation, response: &ErrorResponse) -> Vec<String> {
-    let general = service_controls(&response.message)
-        .or_else(|| quota::hint(&response.message, response.reason()));
-    if let Some(hint) = general {
+    if let Some(hint) = general_hint(response) {
         return vec![hint];
     }
     match step {
@@ -61,6 +61,23 @@ fn refusal_hints(step: &AuthOperation, response: &ErrorResponse) -> Vec<String> 
         AuthOperation::Metadata(account) => metadata_hints(account, response),
     }
 }
+
+/// The hint for a refusal that any service of Google may send. `None` for other refusals.
+pub(crate) fn general_hint(response: &ErrorResponse) -> Option<String> {
+    service_controls(&response.message)
+        .or_else(|| quota::hint(&response.message, response.reason()))
+}
+
+/// True if the scopes of the token do not permit the request.
+pub(crate) fn is_of_narrow_scopes(response: &ErrorResponse) -> bool {
+    response.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
+        || (response.status == StatusCode::FORBIDDEN
+            && response.contains("insufficient authentication scopes"))
+}
+
+/// The hint for a token whose scopes do not permit the request.
+pub(crate) const NARROW_SCOPES: &str = "the token has too few scopes: it needs the scope \
+    `https://www.googleapis.com/auth/cloud-platform`";
 
 /// The hint if VPC Service Controls forbid a request.
 /// <https://cloud.google.com/vpc-service-controls/docs/troubleshooting>
@@ -295,14 +312,8 @@ fn impersonation_hints(
             "set `token_lifetime_seconds` in the credential file to at most one hour".to_owned(),
         ];
     }
-    if response.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
-        || contains("insufficient authentication scopes")
-    {
-        return vec![
-            "the token has too few scopes: it needs the scope \
-             `https://www.googleapis.com/auth/cloud-platform`"
-                .to_owned(),
-        ];
+    if is_of_narrow_scopes(response) {
+        return vec![NARROW_SCOPES.to_owned()];
     }
     if is_no_account(response) {
         return vec![no_account(account)];

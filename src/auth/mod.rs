@@ -40,7 +40,7 @@ use logins::{HOME_FILE, HostEntry, Login, Logins, PasswordKind};
 
 pub use error::{AuthError, AuthOperation};
 pub use google::user::AuthorizedUser;
-pub(crate) use hints::service_controls;
+pub(crate) use hints::{NARROW_SCOPES, general_hint, is_of_narrow_scopes, service_controls};
 pub use identity::Identity;
 pub use token_source::{AccessToken, TokenSource};
 

@@ -3,8 +3,8 @@
 use reqwest::{Method, Url};
 
 use super::refusal::{self, Rpc};
-use crate::auth::AuthError;
 use crate::auth::google::{disabled_api, quota};
+use crate::auth::{AuthError, is_of_narrow_scopes};
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::{ErrorResponse, HttpError, HttpErrorKind, RetryKind, Retryable, redacted};
@@ -134,7 +134,7 @@ impl GoogleError {
 
     /// True if the scopes of the token do not permit the request.
     pub fn is_of_narrow_scopes(&self) -> bool {
-        self.response().is_some_and(refusal::is_of_narrow_scopes)
+        self.response().is_some_and(is_of_narrow_scopes)
     }
 
     /// True if the resource may have been created so recently that it is not visible yet. False if
@@ -143,7 +143,7 @@ impl GoogleError {
         self.response().is_some_and(|response| {
             matches!(response.status.as_u16(), 403 | 404)
                 && !disabled_api::is_disabled(response)
-                && !refusal::is_of_narrow_scopes(response)
+                && !is_of_narrow_scopes(response)
                 && !quota::is_missing(&response.message)
                 && !refusal::is_blocked_by_service_controls(response)
         })

@@ -5,8 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::google::disabled_api::{enable, enable_hint};
-use crate::auth::google::quota;
-use crate::auth::service_controls;
+use crate::auth::{NARROW_SCOPES, general_hint, service_controls};
 use crate::diagnostics::sanitize::sanitize;
 use crate::diagnostics::secret::redact;
 use crate::http::ErrorResponse;
@@ -50,13 +49,6 @@ pub(super) fn is_temporary(response: &ErrorResponse) -> bool {
     response.is_temporary() && !response.message.starts_with(LIMIT)
 }
 
-/// True if the scopes of the token do not permit the request.
-pub(super) fn is_of_narrow_scopes(response: &ErrorResponse) -> bool {
-    response.reason() == Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT")
-        || (response.status == StatusCode::FORBIDDEN
-            && response.contains("insufficient authentication scopes"))
-}
-
 /// The constraint of the organisation policy that forbids the request.
 ///
 /// Predefined constraints are in a violation; managed and custom ones have a reason of their own.
@@ -85,10 +77,7 @@ pub(super) fn constraint(response: &ErrorResponse) -> Option<&str> {
 pub(super) fn hints(response: &ErrorResponse) -> Vec<String> {
     let of = |name: &str| response.metadata(name).map(sanitize);
     let reason = response.reason().unwrap_or_default();
-    let general = service_controls(&response.message)
-        .or_else(|| quota::hint(&response.message, response.reason()))
-        .or_else(|| enable_hint(response));
-    if let Some(hint) = general {
+    if let Some(hint) = general_hint(response).or_else(|| enable_hint(response)) {
         return vec![hint];
     }
     if reason == "SERVICE_DISABLED" {
@@ -116,11 +105,7 @@ pub(super) fn hints(response: &ErrorResponse) -> Vec<String> {
         )];
     }
     if reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT" {
-        return vec![
-            "the token has too few scopes: it needs the scope \
-             `https://www.googleapis.com/auth/cloud-platform`"
-                .to_owned(),
-        ];
+        return vec![NARROW_SCOPES.to_owned()];
     }
     match response.status.as_u16() {
         401 => vec![
