@@ -1,6 +1,5 @@
 //! Sends requests to token endpoints and parses their responses.
 
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,7 +11,9 @@ use serde_json::Value;
 
 use super::AuthError;
 use crate::diagnostics::secret::Secret;
-use crate::http::{BodyError, ErrorResponse, HttpError, Network, WINDOW, date, read_bounded};
+use crate::http::{
+    BodyError, BoxError, ErrorResponse, HttpError, Network, WINDOW, date, read_bounded,
+};
 
 /// The only OAuth scope that Artifact Registry documents for pushing and pulling.
 /// <https://cloud.google.com/artifact-registry/docs/docker/authentication>
@@ -23,8 +24,6 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The maximum size of a response. A token has a few KiB.
 const MAX_RESPONSE: usize = 256 * 1024;
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The HTTP clients for token endpoints.
 #[derive(Clone)]
@@ -113,19 +112,19 @@ impl Exchange {
                 date: date(&headers),
             })
         };
-        let limited = tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await;
-        limited.unwrap_or_else(|_| Err(broken(timed_out().into())))
+        match tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await {
+            Ok(result) => result,
+            Err(_) => {
+                let (method, url) = (method.clone(), url.clone());
+                Err(HttpError::timed_out(method, url, EXCHANGE_TIMEOUT))
+            }
+        }
     }
 }
 
 /// Reads the body of a response of a token endpoint.
 pub(super) async fn read_body(response: Response) -> Result<Bytes, BodyError> {
     read_bounded(response, MAX_RESPONSE, WINDOW).await
-}
-
-fn timed_out() -> io::Error {
-    let text = format!("no response within {} s", EXCHANGE_TIMEOUT.as_secs());
-    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 /// The error of a successful response that is no token.

@@ -1,6 +1,7 @@
 //! The error of an HTTP request: method, redacted URL, status, code and message.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
@@ -29,7 +30,8 @@ pub struct HttpError {
     cause: Option<BoxError>,
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The cause of an error, of any type.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a request failed.
 #[derive(Debug)]
@@ -88,6 +90,12 @@ impl HttpError {
     /// No response, or an incomplete one.
     pub(crate) fn broken(method: Method, url: Url, cause: impl Into<BoxError>) -> Self {
         Self::new(method, url, HttpErrorKind::Connection, cause)
+    }
+
+    /// No response in time.
+    pub(crate) fn timed_out(method: Method, url: Url, limit: Duration) -> Self {
+        let text = format!("no response within {} s", limit.as_secs());
+        Self::broken(method, url, io::Error::new(io::ErrorKind::TimedOut, text))
     }
 
     /// A response that the protocol of the service does not allow.

@@ -40,7 +40,7 @@ pub use client::{NetworkError, USER_AGENT};
 pub use client_identity::{CertsDError, ClientIdentity, IdentityError};
 pub use connection_failure::ConnectionFailure;
 pub use error::HttpError;
-pub(crate) use error::HttpErrorKind;
+pub(crate) use error::{BoxError, HttpErrorKind};
 pub use error_response::ErrorResponse;
 pub(crate) use error_text::{NO_CLIENT_CERTIFICATE, PAGE, bounded_text, is_page};
 pub(crate) use pagination::{PageWalk, next_page, page_with_token};

@@ -17,7 +17,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{Network, NetworkError};
+use super::{BoxError, Network, NetworkError};
 
 /// Opens the TCP connection to a host, or the tunnel to it.
 #[derive(Clone)]
@@ -26,8 +26,6 @@ pub(crate) struct ProxyConnector {
     direct: HttpConnector,
     to_proxy: HttpsConnector<HttpConnector>,
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to a host, or to the proxy in front of it.
 pub(super) type ProxiedStream = MaybeHttpsStream<TokioIo<TcpStream>>;

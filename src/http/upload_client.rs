@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use tower_service::Service;
 
+use super::error::BoxError;
 use super::proxy::{ProxiedStream, ProxyConnector, ProxyMode, tcp};
 use super::send_queue::SendQueues;
 use super::{Network, NetworkError};
@@ -129,7 +130,7 @@ struct UploadConnector {
 
 impl Service<Uri> for UploadConnector {
     type Response = UploadStream;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<UploadStream, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

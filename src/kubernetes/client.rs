@@ -1,6 +1,5 @@
 //! kube's client for the cluster of a kubeconfig.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
-use tower::{BoxError, ServiceBuilder};
+use tower::ServiceBuilder;
 use url::Url;
 
 use super::error::KubernetesError;
@@ -31,7 +30,9 @@ use super::failed_request::{FailedRequest, Task};
 use super::kubeconfig::ClusterAccess;
 use super::objects::ApiRequest;
 use crate::diagnostics::secret::Secret;
-use crate::http::{ErrorResponse, HttpError, Network, ProxyConnector, ProxyMode, RetryPolicy};
+use crate::http::{
+    BoxError, ErrorResponse, HttpError, Network, ProxyConnector, ProxyMode, RetryPolicy,
+};
 use crate::oci::json;
 
 /// The largest response in bytes, which is that of a page of a list. etcd limits an object to 1.5 MiB.
@@ -164,8 +165,8 @@ impl Cluster {
         let (status, headers, body) =
             match tokio::time::timeout(self.stall_timeout, answering).await {
                 Err(_) => {
-                    let text = format!("no response within {} s", self.stall_timeout.as_secs());
-                    return Err(broken(io::Error::new(io::ErrorKind::TimedOut, text).into()));
+                    let error = HttpError::timed_out(method, url, self.stall_timeout);
+                    return Err(self.failed(task.clone(), error));
                 }
                 Ok(Ok(answer)) => answer,
                 Ok(Err(cause)) => {

@@ -20,7 +20,8 @@ use super::auth::scope::{Access, Authorization};
 use super::upload_progress::{HostProgress, Stall, UploadLimits, UploadProgress};
 use super::{Registry, RegistryError};
 use crate::http::{
-    ErrorResponse, UploadError, has_login, host, redacted, redirect_target, send_upload_logged,
+    BoxError, ErrorResponse, UploadError, has_login, host, redacted, redirect_target,
+    send_upload_logged,
 };
 use crate::oci::blob::ByteStream;
 use crate::oci::digest::Digest;
@@ -357,7 +358,7 @@ impl Registry {
         &self,
         upload: &Upload<'_>,
         url: &Url,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+        cause: impl Into<BoxError>,
     ) -> RegistryError {
         let is_own = host(url) == host(&self.root);
         let logged = if is_own {

@@ -15,7 +15,7 @@ use super::{Setup, SetupError};
 use crate::commands::setup::request::{Forge, ForgeIds, ForgeKind};
 use crate::diagnostics::{Diagnostic, ExitCode};
 use crate::http::{
-    ErrorResponse, HttpError, HttpErrorKind, RetryKind, RetryPolicy, Retryable, WINDOW,
+    BoxError, ErrorResponse, HttpError, HttpErrorKind, RetryKind, RetryPolicy, Retryable, WINDOW,
     read_bounded,
 };
 use crate::oci::digest::Digest;
@@ -189,8 +189,6 @@ impl Setup<'_> {
         ids.map_err(|_| HttpError::protocol(Method::GET, url, "the response has no ids").into())
     }
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The time until GitHub's rate limit is reset. `None` if it is not used up.
 /// <https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api>

@@ -12,7 +12,8 @@ use super::hints::Requester;
 use super::upload::LocationError;
 use crate::auth::AuthError;
 use crate::http::{
-    BodyError, ConnectionFailure, ErrorResponse, HttpError, HttpErrorKind, host, read_bounded,
+    BodyError, BoxError, ConnectionFailure, ErrorResponse, HttpError, HttpErrorKind, host,
+    read_bounded,
 };
 use crate::oci::digest::Digest;
 use crate::oci::manifest::ManifestError;
@@ -80,11 +81,7 @@ impl RegistryError {
     }
 
     /// No response, or an incomplete one.
-    pub(super) fn connection_failed(
-        method: Method,
-        url: Url,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub(super) fn connection_failed(method: Method, url: Url, cause: impl Into<BoxError>) -> Self {
         HttpError::broken(method, url, cause).into()
     }
 
